@@ -1,0 +1,84 @@
+# `make demo` and `make test` set up all they need, on a bare machine too.
+
+PYTHON ?= python3
+# Test processes; more than the cores only adds noise to timing-bound tests.
+JOBS ?= 2
+# Handed to pytest, e.g. make unit ARGS='-k filter'.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Ours is first, so that `git datareg` is this tree's; nothing else is changed.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# Absolute, since children run in other directories.
+COVER := COVERAGE_FILE="$(CURDIR)/.coverage"
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
+export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
+
+.DEFAULT_GOAL := test
+.PHONY: venv testdata demo test unit lint types format check coverage bench man clean
+
+# The tools and the package, apart from the system's Python. The scripts are
+# copied on installation, so a change to them calls for a new one.
+venv: $(READY)
+$(READY): setup.cfg setup.py pyproject.toml $(wildcard bin/*)
+	.ci/need git "$(PYTHON)"
+	"$(PYTHON)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+# Real files for the demo and the tests: two releases of a set of 3,700 images.
+testdata:
+	.ci/testdata "$(DATAREG_TESTDATA)"
+
+# What the project does, on real data: publish, clone, list, get, import, update.
+demo: $(READY) testdata
+	$(RUN) bash docs/demo.sh
+
+# Everything that must hold before a change is accepted.
+test: $(READY) testdata lint types coverage
+
+# The tests alone, without measuring: the quick round while writing.
+unit: $(READY)
+	$(RUN) pytest -n $(JOBS) $(ARGS)
+
+# What a reader would otherwise have to say in every review.
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	for script in .ci/* docs/*.sh; do bash -n "$$script" || exit 1; done
+
+# Mistakes no test happens to meet.
+types: $(READY)
+	$(BIN)/mypy
+
+# The layout of the code is not a matter of taste here.
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Before a commit: as `test`, on tidy code.
+check: format
+	$(MAKE) test
+
+# All tests, with the lines and branches they reach, children included; below
+# the floor in setup.cfg it fails.
+coverage: $(READY) testdata
+	rm -f .coverage .coverage.*
+	$(RUN) $(COVER) pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered \
+	    --junitxml=build/tests.xml $(ARGS)
+
+# Figures for the claims in the documents; not part of the tests, they need a quiet machine.
+bench: $(READY) testdata
+	$(RUN) python benchmarks/run.py $(ARGS)
+
+# Git turns `git datareg --help` into a man page, so there must be one.
+man: $(READY)
+	$(RUN) python docs/manpages.py
+
+# Back to a fresh clone; the downloaded test data stays.
+clean:
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* *.egg-info \
+	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
