@@ -1,0 +1,97 @@
+"""Lines of `.gitattributes` that say what is tracked.
+
+Pure edits of the file's text (gitattributes(5)): what is not ours stays byte
+for byte. Which attributes a path really has is Git's to say.
+"""
+
+from __future__ import annotations
+
+#: What `track` writes behind a pattern. `-merge`: a text merge would put
+#: conflict marks into pointers; `-text`: line ends of data are data.
+TRACKED = b"filter=datareg -text -merge -diff"
+
+
+def patterns(text: bytes) -> list[str]:
+    """The patterns that the file tracks, in the file's order, unquoted."""
+    return [
+        pattern for line in text.splitlines() if (pattern := _tracked_pattern(line)) is not None
+    ]
+
+
+def track(text: bytes, pattern: str) -> bytes:
+    """The text with `pattern` tracked; unchanged when it already is."""
+    if pattern in patterns(text):
+        return text
+    if text and not text.endswith(b"\n"):
+        text += b"\n"
+    return text + _quoted(pattern) + b" " + TRACKED + b"\n"
+
+
+def untrack(text: bytes, pattern: str) -> bytes:
+    """The text without the lines that track exactly `pattern`."""
+    lines = text.splitlines(keepends=True)
+    return b"".join(line for line in lines if _tracked_pattern(line) != pattern)
+
+
+def literal(path: str) -> str:
+    """The pattern that matches exactly the file `path`, from the repository's root."""
+    escaped = "".join("\\" + char if char in "*?[\\" else char for char in path)
+    return "/" + escaped
+
+
+def _tracked_pattern(line: bytes) -> str | None:
+    line = line.strip()
+    if not line or line.startswith((b"#", b"[attr]")):
+        return None
+    if line.startswith(b'"'):
+        pattern, rest = _unquoted(line)
+    else:
+        pattern, _, rest = line.replace(b"\t", b" ").partition(b" ")
+    if b"filter=datareg" not in rest.split():
+        return None
+    return pattern.decode("utf-8", "surrogateescape")
+
+
+def _quoted(pattern: str) -> bytes:
+    raw = pattern.encode("utf-8", "surrogateescape")
+    if not raw.startswith((b'"', b"#", b"!", b"[attr]")) and not any(
+        byte <= 32 or byte == 127 for byte in raw
+    ):
+        return raw
+    return b'"' + b"".join(_escape(byte) for byte in raw) + b'"'
+
+
+def _escape(byte: int) -> bytes:
+    if byte in b'"\\':
+        return b"\\" + bytes([byte])
+    return b"\\%03o" % byte if byte < 32 or byte == 127 else bytes([byte])
+
+
+_ESCAPES = {
+    ord("n"): 10,
+    ord("t"): 9,
+    ord("r"): 13,
+    ord("a"): 7,
+    ord("b"): 8,
+    ord("v"): 11,
+    ord("f"): 12,
+}
+
+
+def _unquoted(line: bytes) -> tuple[bytes, bytes]:
+    """The C-quoted string at the start of `line`, and what follows it."""
+    out = bytearray()
+    at = 1
+    while at < len(line) and line[at] != ord('"'):
+        if line[at] == ord("\\") and at + 1 < len(line):
+            at += 1
+            octal = line[at : at + 3]
+            if len(octal) == 3 and not octal.strip(b"01234567"):
+                out.append(int(octal, 8) & 255)
+                at += 3
+                continue
+            out.append(_ESCAPES.get(line[at], line[at]))
+        else:
+            out.append(line[at])
+        at += 1
+    return bytes(out), line[at + 1 :]
