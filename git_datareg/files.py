@@ -1,0 +1,305 @@
+"""Files: the one way this program writes one.
+
+Owns temporary files, their way to a final name, and fast copying. Does not
+know what is written. Directories given here are trusted; for a tree whose
+symlinks must not be followed there is `worktree`.
+
+A name given as str or bytes is taken as the os module takes it. Faults are
+OSError as the system gave them; no temporary file outlives one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from types import TracebackType
+
+#: How names of temporary files begin unless the caller says otherwise.
+TEMPORARY_PREFIX = ".tmp-datareg-"
+_NAME_MAX = 255
+_RANDOM_BYTES = 12
+_BUFFER_SIZE = 1 << 20
+#: The most that one copy_file_range(2) moves is 0x7ffff000; stay well aligned below it.
+_RANGE_SIZE = 1 << 30
+#: _IOW(0x94, 9, int), ioctl_ficlone(2).
+_FICLONE = 0x40049409
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class TemporaryFile:
+    """A file under a random name, to be given its final name once it is whole.
+
+    Made by `new_file`. Used as a context manager it is discarded at the end
+    unless it was committed. Not for several threads at once.
+    """
+
+    def __init__(self, path: bytes, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    def __enter__(self) -> TemporaryFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append all of `data` at the file's position; returns its length in bytes."""
+        return write_all(self._descriptor, data)
+
+    def fileno(self) -> int:
+        """The descriptor, open for reading and writing; closed by `commit` and `discard`."""
+        return self._descriptor
+
+    def commit(
+        self,
+        final_path: str | bytes,
+        *,
+        replace: bool = True,
+        mode: int | None = None,
+        sync: bool = True,
+    ) -> None:
+        """Give the file its final name, on the same file system, and close it.
+
+        At no time is there less than the whole file under that name. With
+        `replace` an existing file gives way; without, FileExistsError is raised
+        and nothing is touched, however many processes try at once. `mode` None
+        leaves what the umask gave. With `sync` the content and the name are on
+        disk on return. After a fault there is no temporary file any more; the
+        final name may then be taken already only if the fault came from syncing it.
+        """
+        final = os.fsencode(final_path)
+        try:
+            if mode is not None:
+                os.fchmod(self._descriptor, mode)
+            if sync:
+                os.fsync(self._descriptor)
+            if replace:
+                os.rename(self.path, final)
+            else:
+                move_new(self.path, final)
+        except BaseException:
+            self.discard()
+            raise
+        self._close()
+        if sync:
+            sync_directory(os.path.dirname(final))
+
+    def discard(self) -> None:
+        """Remove the file; does nothing after `commit` or a first `discard`."""
+        if self._descriptor >= 0:
+            self._close()
+            _unlink_if_present(self.path)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+
+def new_file(
+    directory: str | bytes, prefix: str | bytes = TEMPORARY_PREFIX, *, mode: int = 0o666
+) -> TemporaryFile:
+    """A new, empty file in an existing `directory`; the caller commits or discards it.
+
+    Its name is `prefix`, cut where NAME_MAX needs it, and random letters. The
+    umask applies to `mode`. No existing file or symlink is ever opened.
+    """
+    path = os.path.join(os.fsencode(directory), temporary_name(prefix))
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    return TemporaryFile(path, os.open(path, flags, mode))
+
+
+def temporary_name(prefix: str | bytes = TEMPORARY_PREFIX) -> bytes:
+    """A name that no one else will think of, of at most 255 bytes (NAME_MAX)."""
+    random = os.urandom(_RANDOM_BYTES).hex().encode()
+    return os.fsencode(prefix)[: _NAME_MAX - len(random)] + random
+
+
+def write_atomically(
+    path: str | bytes, data: bytes, *, mode: int | None = None, sync: bool = True
+) -> None:
+    """Make `data` the content of the file at `path`; readers see old or new, never a part.
+
+    `mode` None keeps the mode of a file that is replaced, else it is 0666 less
+    the umask. A symlink at `path` is replaced, not followed. With `sync` the
+    new content survives a loss of power once this returns.
+    """
+    final = os.fsencode(path)
+    if mode is None:
+        mode = _mode_of(final)
+    made_with = 0o666 if mode is None else mode & 0o666
+    with new_file(os.path.dirname(final) or b".", mode=made_with) as file:
+        file.write(data)
+        file.commit(final, mode=mode, sync=sync)
+
+
+def copy_into(src_fd: int, dst_fd: int, size: int) -> int:
+    """Copy the first `size` bytes of one regular file into another, empty one.
+
+    Shares the blocks where the file system can (reflink), else lets the kernel
+    copy, else reads and writes. Neither file's position is used or moved.
+    Returns the bytes copied: less than `size` only where the source ends before.
+    """
+    if os.fstat(src_fd).st_size == size and _reflink(src_fd, dst_fd):
+        return size
+    done = _copy_in_kernel(src_fd, dst_fd, size)
+    return done + _copy_through_memory(src_fd, dst_fd, done, size)
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> int:
+    """Write all of `data` to a blocking descriptor; returns its length in bytes."""
+    with memoryview(data) as view, view.cast("B") as rest:
+        done = 0
+        while done < len(rest):
+            done += os.write(descriptor, rest[done:])
+        return done
+
+
+def move_new(source: bytes, target: bytes, *, dir_fd: int | None = None) -> None:
+    """Rename a file to a name that is not taken; FileExistsError if it is.
+
+    Atomic: one of many racers wins and the target is never seen in part. Paths
+    are relative to the directory `dir_fd` when given. Where the file system has
+    neither hard links nor an exclusive rename, the fault of link(2) is raised:
+    to look first and rename then would now and then replace a target that
+    another process made in between, and to create the target and fill it would
+    show it in part.
+    """
+    try:
+        os.link(source, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as fault:
+        if fault.errno not in _NO_LINKS:
+            raise
+        _rename_exclusively(source, target, dir_fd, fault)
+    else:
+        os.unlink(source, dir_fd=dir_fd)
+
+
+def sync_directory(directory: str | bytes) -> None:
+    """Bring the names in `directory` ("" is the current one) to disk, as fsync(2) asks for."""
+    descriptor = os.open(os.fsencode(directory) or b".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as fault:
+        # Some network and FUSE file systems can't sync a directory and say so like this.
+        if fault.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_stale(directory: str | bytes, prefix: str | bytes, older_than_seconds: float) -> int:
+    """Delete what killed processes left in `directory`; returns how many files.
+
+    Those are regular files whose name begins with `prefix` and that were last
+    written more than `older_than_seconds` ago. A missing directory has none.
+    """
+    limit = time.time() - older_than_seconds
+    start = os.fsencode(prefix)
+    removed = 0
+    try:
+        with os.scandir(os.fsencode(directory)) as entries:
+            for entry in entries:
+                if entry.name.startswith(start) and _is_older(entry, limit):
+                    removed += _unlink_if_present(entry.path)
+    except FileNotFoundError:
+        return removed
+    return removed
+
+
+def _mode_of(path: bytes) -> int | None:
+    """The permissions of the regular file at `path`, None if there is none."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None
+
+
+def _is_older(entry: os.DirEntry[bytes], limit: float) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_mtime < limit
+
+
+def _unlink_if_present(path: bytes) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _reflink(src_fd: int, dst_fd: int) -> bool:
+    """Whether `dst_fd` now shares all blocks of `src_fd`; else it is as it was."""
+    try:
+        fcntl.ioctl(dst_fd, _FICLONE, src_fd)
+    except OSError:
+        return False
+    return True
+
+
+def _copy_in_kernel(src_fd: int, dst_fd: int, size: int) -> int:
+    """Copy by copy_file_range(2) as far as it goes; returns the bytes copied.
+
+    What stops it (EXDEV, EINVAL, ENOSYS, EOPNOTSUPP, or a 0 where the file
+    system is wrong about the end) is left to the ordinary copy, which meets
+    again every fault that matters, such as ENOSPC.
+    """
+    done = 0
+    try:
+        while done < size:
+            count = min(size - done, _RANGE_SIZE)
+            copied = os.copy_file_range(src_fd, dst_fd, count, done, done)
+            if not copied:
+                break
+            done += copied
+    except (OSError, AttributeError):
+        return done
+    return done
+
+
+def _copy_through_memory(src_fd: int, dst_fd: int, start: int, size: int) -> int:
+    """Copy the bytes from `start` up to `size`; returns how many there were."""
+    at = start
+    while at < size:
+        block = os.pread(src_fd, min(size - at, _BUFFER_SIZE), at)
+        if not block:
+            break
+        while block:
+            written = os.pwrite(dst_fd, block, at)
+            at += written
+            block = block[written:]
+    return at - start
+
+
+def _rename_exclusively(
+    source: bytes, target: bytes, dir_fd: int | None, no_links: OSError
+) -> None:
+    """renameat2(2) with RENAME_NOREPLACE; raises `no_links` where there is no such thing."""
+    # Python has no such call, and ctypes costs start-up time: only exFAT and its like come here.
+    import ctypes
+
+    at = _AT_FDCWD if dir_fd is None else dir_fd
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:
+        raise no_links from None
+    if rename(at, source, at, target, _RENAME_NOREPLACE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        raise no_links
+    raise OSError(number, os.strerror(number), os.fsdecode(target))
