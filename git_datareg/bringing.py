@@ -1,0 +1,102 @@
+"""Brings objects for a checkout while Git goes on asking: many at once.
+
+Git lets a filter answer "later" (gitattributes(5), "delay") and asks at the
+end what has arrived. What fails is told last, since Git stops at the first
+failure: so everything else is in place by then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from git_datareg.errors import ObjectNotFoundError
+from git_datareg.pointer import Pointer
+from git_datareg.sources import Project, Sources
+from git_datareg.transfer import fetch
+
+#: Git walks its whole list of delayed paths for each answer, so a few large
+#: answers cost less than many small ones.
+_BATCH = 1000
+_BATCH_SECONDS = 0.5
+
+
+class Bringer:
+    """Brings objects into the cache for one git command. Close it at the end.
+
+    `open_project` gives the project as the commit that is checked out (or None)
+    configures it; it is asked once per commit, and not before anything is missing.
+    """
+
+    def __init__(self, open_project: Callable[[str | None], Project]) -> None:
+        self._open_project = open_project
+        self._projects: dict[str | None, tuple[Project, Sources]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._running: dict[Pointer, Future[None]] = {}
+        self._arrived = threading.Condition()
+        self._waiting: dict[Pointer, list[bytes]] = {}
+        self._ready: list[bytes] = []
+        self._failed: list[bytes] = []
+
+    def bring(self, pointer: Pointer, path: bytes, treeish: str | None) -> str:
+        """The object's file in the cache, fetched now if need be; raises DataregError."""
+        running = self._running.get(pointer)
+        project, sources = self._project(treeish)
+        if running is not None:
+            running.result()
+        else:
+            fetch(sources.want(pointer, path), project.local.cache)
+        found = project.local.find(pointer)
+        if found is None:
+            raise ObjectNotFoundError(f"object {pointer.digest} is gone from the cache")
+        return found
+
+    def start(self, pointer: Pointer, path: bytes, treeish: str | None) -> None:
+        """Begin to bring an object; `path` is in a later `ready` whether it came or not."""
+        with self._arrived:
+            self._waiting.setdefault(pointer, []).append(path)
+            if pointer in self._running and not self._running[pointer].done():
+                return
+        project, sources = self._project(treeish)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(project.settings.jobs)
+        future = self._pool.submit(fetch, sources.want(pointer, path), project.local.cache)
+        self._running[pointer] = future
+        future.add_done_callback(lambda done: self._on_done(pointer, done))
+
+    def ready(self) -> list[bytes]:
+        """Started paths that are decided, at least one; none left: an empty list.
+
+        What came is told as it comes, what failed when all else is told.
+        """
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._ready or not self._waiting)
+            deadline = time.monotonic() + _BATCH_SECONDS
+            self._arrived.wait_for(
+                lambda: len(self._ready) >= _BATCH or not self._waiting,
+                timeout=max(0.0, deadline - time.monotonic()),
+            )
+            told, self._ready = self._ready, []
+            if not told:
+                told, self._failed = self._failed, []
+            return told
+
+    def close(self) -> None:
+        """Stop what is still running, without waiting for it."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _on_done(self, pointer: Pointer, future: Future[None]) -> None:
+        with self._arrived:
+            paths = self._waiting.pop(pointer, [])
+            failed = future.cancelled() or future.exception() is not None
+            (self._failed if failed else self._ready).extend(paths)
+            self._arrived.notify_all()
+
+    def _project(self, treeish: str | None) -> tuple[Project, Sources]:
+        if treeish not in self._projects:
+            project = self._open_project(treeish)
+            self._projects[treeish] = (project, Sources(project, treeish))
+        return self._projects[treeish]

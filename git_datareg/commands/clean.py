@@ -1,0 +1,28 @@
+"""`git datareg clean`: one file from stdin to its pointer (gitattributes(5), `filter`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from git_datareg import filtering
+from git_datareg.files import write_all
+from git_datareg.filtering import Spool
+from git_datareg.workspace import Workspace
+
+_CHUNK = 1024 * 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """As git calls it."""
+    parser.add_argument("path", nargs="?", default="", help="the file's path in the work tree")
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Store the file; print what Git is to store."""
+    with Spool(workspace.own_objects) as spool:
+        while chunk := os.read(0, _CHUNK):
+            spool.write(chunk)
+        for piece in filtering.clean(spool, os.fsencode(arguments.path), workspace.threshold):
+            write_all(1, piece)
+    return 0

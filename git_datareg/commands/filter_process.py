@@ -1,0 +1,233 @@
+"""`git datareg filter-process`: git's long-running filter, from pipe to pipe.
+
+Pumps between git and `protocol.filter`; what clean and smudge mean is in
+`filtering`. Whatever goes wrong with one file is said on stderr and answered
+as that file's failure; git decides what that means.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from git_datareg import ui
+from git_datareg.errors import DataregError, RemoteProtocolError
+from git_datareg.files import write_all
+from git_datareg.filtering import Smudged, Spool, clean, fingerprint, read_file, smudge
+from git_datareg.protocol import filter as protocol
+from git_datareg.protocol.filter import NEED_DATA, Command, FilterConnection, Request, State
+
+if TYPE_CHECKING:
+    import argparse
+
+    from git_datareg.pointer import Pointer
+    from git_datareg.workspace import Workspace
+
+#: What we do, of what git offers.
+_CAPABILITIES = ("clean", "smudge", "delay")
+_PIPE_SIZE = 1024 * 1024
+#: Larger files are given to git as pointers and put in place when git is done:
+#: git would hold them in memory whole.
+_DEFER_FROM = 1024 * 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No arguments but the switch that `install --skip-smudge` writes."""
+    parser.add_argument("--skip", action="store_true", help="leave pointers as they are")
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Serve git until it hangs up."""
+    return serve(workspace, skip=arguments.skip)
+
+
+def serve(workspace: Workspace, *, skip: bool) -> int:
+    """Serve the git that our standard streams lead to, until it hangs up."""
+    stdout = os.dup(1)
+    # A stray print must not end up in the conversation.
+    os.dup2(2, 1)
+    try:
+        FilterProcess(0, stdout, workspace, skip=skip).run()
+    except _HungUp:
+        # Git was killed: it has not written its index, so nothing may be put in place.
+        return 1
+    return 0
+
+
+class _HungUp(Exception):
+    """Git went away in the middle of an answer."""
+
+
+class FilterProcess:
+    """One conversation with one git command, from its greeting to its end."""
+
+    def __init__(self, stdin: int, stdout: int, workspace: Workspace, *, skip: bool) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
+        self._workspace = workspace
+        self._skip = skip or workspace.skips_smudge
+        self._connection = FilterConnection()
+        self._delayed: dict[bytes, tuple[Request, Pointer]] = {}
+        #: By path: a rebase may check out a file several times.
+        self._smudged: dict[bytes, Smudged] = {}
+        self._faults = 0
+
+    def run(self) -> None:
+        """Serve git until it hangs up; then put the deferred files in place."""
+        _enlarge(self._stdin)
+        _enlarge(self._stdout)
+        try:
+            for event in self._events():
+                match event:
+                    case protocol.ClientHello():
+                        self._send(protocol.ServerHello())
+                    case protocol.Capabilities(names):
+                        known = tuple(name for name in _CAPABILITIES if name in names)
+                        self._send(protocol.Capabilities(known))
+                    case Request():
+                        self._serve(event)
+                    case protocol.ListAvailable():
+                        self._send(protocol.Available(tuple(self._workspace.bringer.ready())))
+                    case _:
+                        break
+        finally:
+            self._workspace.close()
+        self._finish()
+
+    def _serve(self, request: Request) -> None:
+        content = self._content()
+        try:
+            if request.command is Command.CLEAN:
+                self._clean(request, content)
+            else:
+                self._smudge(request, content)
+        except (DataregError, OSError) as error:
+            if isinstance(error, RemoteProtocolError):
+                raise
+            self._fail(request, error, content)
+
+    def _clean(self, request: Request, content: Iterator[memoryview]) -> None:
+        with Spool(self._workspace.own_objects) as spool:
+            for piece in content:
+                spool.write(piece)
+            self._answer(clean(spool, request.pathname, self._workspace.threshold))
+
+    def _smudge(self, request: Request, content: Iterator[memoryview]) -> None:
+        retried = self._delayed.pop(request.pathname, None)
+        if retried is not None and not request.can_delay:
+            for _ in content:
+                raise RemoteProtocolError("git sent content for a blob that was delayed")
+            self._give(*retried)
+            return
+        with Spool(self._workspace.own_objects) as spool:
+            for piece in content:
+                spool.write(piece)
+            pointer = None if self._skip else smudge(spool)
+            if pointer is None:
+                self._answer(spool.content())
+                held = spool.held()
+                if held is not None:
+                    self._note(request, fingerprint(held), deferred=False)
+                return
+        if request.can_delay and self._workspace.local.find_whole(pointer) is None:
+            self._workspace.bringer.start(pointer, request.pathname, request.treeish)
+            self._delayed[request.pathname] = (request, pointer)
+            self._send(protocol.Delayed())
+            return
+        self._give(request, pointer)
+
+    def _give(self, request: Request, pointer: Pointer) -> None:
+        """Answer with the object's content, or with its pointer when that is to follow."""
+        path = self._workspace.object_file(pointer, request.pathname, request.treeish)
+        deferred = (
+            _writes_work_tree(request)
+            and pointer.size >= _DEFER_FROM
+            and not self._workspace.is_rebasing
+        )
+        self._answer([pointer.encode()] if deferred else read_file(path))
+        self._note(request, pointer, deferred=deferred)
+
+    def _note(self, request: Request, content: Pointer, *, deferred: bool) -> None:
+        """Remember a file for the end, when Git has written work tree and index."""
+        if _writes_work_tree(request) and request.blob is not None:
+            file = Smudged(request.pathname, request.blob, content, deferred)
+            self._smudged[request.pathname] = file
+            if deferred:
+                self._workspace.note_deferred(file)
+
+    def _fail(
+        self, request: Request, error: DataregError | OSError, content: Iterator[memoryview]
+    ) -> None:
+        """Say what went wrong, hear git out, and answer with failure."""
+        fault = error if isinstance(error, DataregError) else _as_fault(error)
+        ui.report(fault, request.pathname)
+        if request.command is Command.SMUDGE and not self._faults:
+            ui.hint("once that is mended: git datareg pull (puts in place all that it can)")
+            ui.hint("to go on with pointers: set GIT_DATAREG_SKIP_SMUDGE=1")
+        self._faults += 1
+        if self._connection.state is State.RECEIVING:
+            for _ in content:
+                pass
+        if self._connection.state is State.SENDING:
+            self._send(protocol.Done(ok=False))
+        else:
+            self._send(protocol.Failure())
+
+    def _finish(self) -> None:
+        if self._smudged:
+            for path, error in self._workspace.settle(self._smudged.values()):
+                ui.report(error, path)
+                self._faults += 1
+            if self._faults:
+                ui.hint("git datareg checkout")
+
+    def _answer(self, pieces: Iterable[bytes]) -> None:
+        remaining = iter(pieces)
+        # The first piece before the status: a fault up to here is an honest "error".
+        head: list[protocol.Outgoing] = [protocol.Success(), protocol.Content(next(remaining, b""))]
+        for piece in remaining:
+            self._send(*head)
+            head = [protocol.Content(piece)]
+        self._send(*head, protocol.Done())
+
+    def _content(self) -> Iterator[memoryview]:
+        for event in self._events():
+            if not isinstance(event, protocol.Content):
+                return
+            yield memoryview(event.data)
+
+    def _events(self) -> Iterator[protocol.Incoming]:
+        while True:
+            event = self._connection.next_event()
+            if event is NEED_DATA:
+                self._connection.receive_data(os.read(self._stdin, _PIPE_SIZE))
+            else:
+                yield event
+
+    def _send(self, *events: protocol.Outgoing) -> None:
+        data = b"".join([self._connection.send(event) for event in events])
+        try:
+            write_all(self._stdout, data)
+        except BrokenPipeError as error:
+            raise _HungUp from error
+
+
+def _writes_work_tree(request: Request) -> bool:
+    """Whether git is writing a file and its index entry: only then may an answer be delayed."""
+    return request.can_delay and request.blob is not None
+
+
+def _enlarge(descriptor: int) -> None:
+    """Give a pipe room for what is read at once (fcntl(2), F_SETPIPE_SZ)."""
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    except OSError:
+        # Not a pipe, or over the user's limit: slower, not wrong.
+        return
+
+
+def _as_fault(error: OSError) -> DataregError:
+    where = f": {os.fsdecode(error.filename)}" if error.filename else ""
+    return DataregError(f"{error.strerror or error}{where}")

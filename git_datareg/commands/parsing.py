@@ -1,0 +1,75 @@
+"""The argument parser of all commands, and the options that several share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn
+
+from git_datareg.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, with faults as a UsageError and no abbreviated options."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UsageError that says where help is."""
+        raise UsageError(message, f"{self.prog} -h")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """`-q`, `--progress` and `--no-progress`."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but faults")
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show progress, or don't (default: on a terminal)",
+    )
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """`-j`."""
+    parser.add_argument(
+        "-j", "--jobs", type=_positive, metavar="N", help="transfers at once (default: 8)"
+    )
+
+
+def add_globs(parser: argparse.ArgumentParser) -> None:
+    """`-I` and `-X`."""
+    parser.add_argument(
+        "-I",
+        "--include",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only files that match (repeatable)",
+    )
+    parser.add_argument(
+        "-X",
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="no files that match (repeatable)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_revision(parser: argparse.ArgumentParser) -> None:
+    """`--rev`."""
+    parser.add_argument(
+        "--rev", metavar="REV", help="branch, tag or commit (default: the default branch)"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= 1024:
+        raise ValueError(text)
+    return number

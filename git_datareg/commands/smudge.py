@@ -1,0 +1,35 @@
+"""`git datareg smudge`: one pointer from stdin to its file (gitattributes(5), `filter`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from git_datareg import filtering
+from git_datareg.files import write_all
+from git_datareg.filtering import Spool
+from git_datareg.workspace import Workspace
+
+_CHUNK = 1024 * 1024
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """As git calls it."""
+    parser.add_argument("--skip", action="store_true", help="leave pointers as they are")
+    parser.add_argument("path", nargs="?", default="", help="the file's path in the work tree")
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Print the file's content; what is no pointer is printed as it is."""
+    with Spool(workspace.own_objects) as spool:
+        while chunk := os.read(0, _CHUNK):
+            spool.write(chunk)
+        skip = arguments.skip or workspace.skips_smudge
+        pointer = None if skip else filtering.smudge(spool)
+        content = spool.content()
+        if pointer is not None:
+            path = os.fsencode(arguments.path)
+            content = filtering.read_file(workspace.object_file(pointer, path, None))
+        for piece in content:
+            write_all(1, piece)
+    return 0

@@ -1,0 +1,72 @@
+"""`git datareg storage`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from git_datareg import configuring, ui
+from git_datareg.commands.parsing import add_json
+from git_datareg.sources import Project, embedded
+from git_datareg.workspace import Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    add = actions.add_parser("add", help="add a storage to .datareg")
+    add.add_argument("-d", "--default", action="store_true", help="make it the default one")
+    add.add_argument("name")
+    add.add_argument("url")
+    add_json(actions.add_parser("list", help="list storages, the default one with a star"))
+    actions.add_parser("remove", help="remove a storage from .datareg").add_argument("name")
+    default = actions.add_parser("default", help="show or choose the default storage")
+    default.add_argument("name", nargs="?")
+    parser.set_defaults(action="list", json=False)
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Show or edit storages."""
+    repository = workspace.repository
+    if arguments.action == "add":
+        configuring.add_storage(
+            repository, arguments.name, arguments.url, default=arguments.default
+        )
+        ui.hint("git add .datareg, so that others get it too")
+    elif arguments.action == "remove":
+        configuring.remove_storage(repository, arguments.name)
+    elif arguments.action == "default" and arguments.name:
+        configuring.set_default_storage(repository, arguments.name)
+    elif arguments.action == "default":
+        sys.stdout.write((workspace.project.settings.default or "") + "\n")
+    else:
+        _list(workspace.project, as_json=arguments.json)
+    return 0
+
+
+def _list(project: Project, *, as_json: bool) -> None:
+    settings = project.settings
+    rows = [
+        {
+            "name": storage.name,
+            "url": str(storage.location),
+            "default": storage.name == settings.default,
+            "readonly": storage.readonly,
+        }
+        for storage in settings.storages.values()
+    ]
+    remote = project.default_remote
+    place = embedded(remote.location) if remote is not None else None
+    if place is not None:
+        is_default = settings.default is None
+        rows.append(
+            {"name": "(embedded)", "url": str(place), "default": is_default, "readonly": False}
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    for row in rows:
+        star = "*" if row["default"] else " "
+        readonly = "  (read-only)" if row["readonly"] else ""
+        sys.stdout.write(f"{star} {row['name']}\t{row['url']}{readonly}\n")

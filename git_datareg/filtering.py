@@ -1,0 +1,137 @@
+"""What clean and smudge mean: content to pointers and back, one file at a time.
+
+Knows pointers and a directory of objects. Does not know git's protocols or
+storages. What clean answers depends on content, pathname and tracked data
+alone, so that everybody gets the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NamedTuple
+
+from git_datareg.digest import digest_of
+from git_datareg.objects import ObjectDirectory, ObjectWriter
+from git_datareg.pointer import Pointer
+
+#: Files that tell Git or us how to work; as pointers they would tell nothing.
+_NEVER_POINTERS = frozenset((b".gitattributes", b".gitignore", b".gitmodules", b".datareg"))
+#: Content up to this many bytes is held in memory before it goes to a file.
+_HELD = 1024 * 1024
+_CHUNK = 1024 * 1024
+
+
+def is_data(path: bytes) -> bool:
+    """Whether a file of that name may become a pointer."""
+    name = path.rpartition(b"/")[2]
+    return name not in _NEVER_POINTERS and not name.endswith(b".datareg")
+
+
+def clean(spool: Spool, path: bytes, threshold: int) -> Iterator[bytes]:
+    """What Git stores for a file: a pointer to the object, which is stored then, or the data.
+
+    Empty files, files below the threshold (bytes) and files that are pointers
+    already stay as they are. Raises PointerError for a pointer that is not
+    understood; then, as with OSError, nothing is stored.
+    """
+    held = spool.held()
+    is_pointer = held is not None and Pointer.parse(held) is not None
+    if not spool.size or is_pointer or spool.size < threshold or not is_data(path):
+        return spool.content()
+    return iter((spool.store().encode(),))
+
+
+def smudge(spool: Spool) -> Pointer | None:
+    """The pointer that a blob is, or None for one that stays as it is.
+
+    Raises PointerError for a pointer that is not understood.
+    """
+    held = spool.held()
+    return Pointer.parse(held) if held is not None else None
+
+
+def fingerprint(content: bytes | bytearray) -> Pointer:
+    """The pointer that bytes would have as an object."""
+    return Pointer(digest_of(content), len(content))
+
+
+def read_file(path: str) -> Iterator[bytes]:
+    """A file's content in pieces."""
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+class Spool:
+    """Holds a blob's content, of any length, until all of it has come.
+
+    A context manager; short content stays in memory, long content in a file
+    that is gone at the end.
+    """
+
+    def __init__(self, objects: ObjectDirectory) -> None:
+        self._objects = objects
+        self._head = bytearray()
+        self._writer: ObjectWriter | None = None
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next piece; OSError when it can't be kept."""
+        if self._writer is None and len(self._head) + len(data) <= _HELD:
+            self._head += data
+            return
+        if self._writer is None:
+            self._writer = self._objects.writer()
+            self._writer.write(self._head)
+            self._head.clear()
+        self._writer.write(data)
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far."""
+        return len(self._head) if self._writer is None else self._writer.size
+
+    def held(self) -> bytes | None:
+        """All of the content, if it is short enough to be in memory."""
+        return bytes(self._head) if self._writer is None else None
+
+    def content(self) -> Iterator[bytes]:
+        """All of the content, in pieces."""
+        if self._writer is None:
+            return iter((bytes(self._head),))
+        return self._writer.content(_CHUNK)
+
+    def store(self) -> Pointer:
+        """Make the content an object; returns its pointer."""
+        if self._writer is not None:
+            return self._writer.commit()
+        pointer = fingerprint(self._head)
+        if self._objects.find(pointer) is None:
+            with self._objects.writer() as writer:
+                writer.write(self._head)
+                writer.commit(pointer)
+        return pointer
+
+
+class Smudged(NamedTuple):
+    """A file that Git was given: `blob` is its id in Git, `content` what the file is to hold.
+
+    `deferred`: Git was given the pointer's text, and the content is to follow.
+    """
+
+    path: bytes
+    blob: str
+    content: Pointer
+    deferred: bool

@@ -1,0 +1,1 @@
+"""Git, asked through the git program: the one place that runs it."""

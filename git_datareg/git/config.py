@@ -1,0 +1,70 @@
+"""Git configuration: the user's settings, read at once and written one by one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from git_datareg.git import process
+from git_datareg.git.repository import Repository
+
+
+class ConfigValue(NamedTuple):
+    """One value that git's configuration holds, later ones winning.
+
+    `key` is as git prints it: section and variable in lower case.
+    """
+
+    key: str
+    value: str
+    #: Where it stands: "file:…", "command line:", …
+    origin: str
+
+
+def read(repository: Repository | None) -> list[ConfigValue]:
+    """All configuration in force, in git's order; outside repositories the user's alone."""
+    arguments = ("config", "--list", "-z", "--show-origin")
+    output = process.run(arguments, own=False) if repository is None else repository.run(*arguments)
+    fields = output.decode("utf-8", "surrogateescape").split("\0")
+    values = []
+    for origin, setting in zip(fields[0::2], fields[1::2], strict=False):
+        key, has_value, value = setting.partition("\n")
+        values.append(ConfigValue(key, value if has_value else "true", origin))
+    return values
+
+
+def set_value(repository: Repository | None, scope: str, key: str, value: str) -> None:
+    """Set `key` in one scope ("local", "global", "system"), replacing what was there."""
+    _config(repository, f"--{scope}", "--replace-all", key, value)
+
+
+def remove_section(repository: Repository | None, scope: str, section: str) -> bool:
+    """Remove a section; whether it was there."""
+    arguments = ("config", f"--{scope}", "--remove-section", section)
+    if repository is None:
+        code, _, errors = process.run_unchecked(arguments)
+    else:
+        code, _, errors = repository.run_unchecked(*arguments)
+    if code != 0 and "no such section" not in errors.lower():
+        raise process.failure(arguments, errors)
+    return code == 0
+
+
+def edit_file(path: str, key: str, *values: str, remove: bool = False) -> None:
+    """Change one key of the git-config file `path`, leaving comments and order alone.
+
+    With `remove`, `key` names a section that goes away whole.
+    """
+    action = ("--remove-section", key) if remove else ("--replace-all", key, *values)
+    process.run(("config", f"--file={path}", *action))
+
+
+def unset_in_file(path: str, key: str) -> None:
+    """Remove every value of one key of the git-config file `path`."""
+    process.run(("config", f"--file={path}", "--unset-all", key))
+
+
+def _config(repository: Repository | None, *arguments: str) -> None:
+    if repository is None:
+        process.run(("config", *arguments))
+    else:
+        repository.run("config", *arguments)

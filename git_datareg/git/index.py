@@ -1,0 +1,87 @@
+"""What git's index holds, and how entries are staged in bulk.
+
+Stat data of single entries is `git_datareg.gitindex`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from git_datareg.git.repository import Repository
+
+
+class IndexEntry(NamedTuple):
+    """One staged file; `stage` is not 0 in a conflict."""
+
+    mode: str
+    id: str
+    stage: int
+    path: bytes
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file: no symlink, no submodule."""
+        return self.mode.startswith("100")
+
+
+def entries(repository: Repository, paths: Sequence[bytes] = ()) -> list[IndexEntry]:
+    """All entries, or those that the pathspecs `paths` (from the top, literal) match."""
+    output = repository.run(
+        "--literal-pathspecs",
+        "ls-files",
+        "--stage",
+        "-z",
+        "--full-name",
+        "--",
+        *(path.decode("utf-8", "surrogateescape") for path in paths),
+    )
+    found = []
+    for record in output.split(b"\0"):
+        if record:
+            head, _, path = record.partition(b"\t")
+            mode, id, stage = head.decode().split()
+            found.append(IndexEntry(mode, id, int(stage), path))
+    return found
+
+
+def stage(
+    repository: Repository,
+    added: Iterable[tuple[str, str, bytes]],
+    removed: Iterable[bytes] = (),
+) -> None:
+    """Stage entries `(mode, id, path)` and drop `removed` paths, all in one step.
+
+    The stat data of added entries is empty: git compares their content at the
+    next look, unless it is filled in first.
+    """
+    null = "0" * (64 if repository.object_format == "sha256" else 40)
+    records = [b"0 %s\t%s\0" % (null.encode(), path) for path in removed]
+    records += [b"%s %s 0\t%s\0" % (mode.encode(), id.encode(), path) for mode, id, path in added]
+    if records:
+        repository.run("update-index", "-z", "--index-info", input=b"".join(records))
+
+
+def filtered(repository: Repository, paths: Sequence[bytes]) -> set[bytes]:
+    """Those of `paths` for which the attribute `filter=datareg` is set now."""
+    if not paths:
+        return set()
+    output = repository.run(
+        "check-attr", "-z", "--stdin", "filter", input=b"".join(path + b"\0" for path in paths)
+    )
+    fields = output.split(b"\0")
+    return {fields[at] for at in range(0, len(fields) - 2, 3) if fields[at + 2] == b"datareg"}
+
+
+def changed_in_work_tree(repository: Repository, paths: Sequence[bytes] = ()) -> list[bytes]:
+    """Paths whose file differs from the index, or is gone."""
+    output = repository.run(
+        "--literal-pathspecs",
+        "diff-files",
+        "-z",
+        "--name-only",
+        "--ignore-submodules",
+        "--",
+        *(path.decode("utf-8", "surrogateescape") for path in paths),
+    )
+    return [path for path in output.split(b"\0") if path]

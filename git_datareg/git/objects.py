@@ -1,0 +1,214 @@
+"""Git's objects: trees listed, blobs read and written in bulk, histories walked.
+
+Every question is one git process, however many objects it is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from git_datareg.errors import GitError
+from git_datareg.git.repository import Repository
+
+#: Below this many blobs, loose objects are what git itself would write.
+_PACK_FROM = 100
+
+
+class TreeEntry(NamedTuple):
+    """One line of a tree: `mode` and `kind` as in git-ls-tree(1)."""
+
+    mode: str
+    #: "blob", "tree" or "commit" (a submodule).
+    kind: str
+    id: str
+    #: Bytes of a blob; None for what is not one.
+    size: int | None
+    #: From the tree's root.
+    path: bytes
+
+
+class NamedBlob(NamedTuple):
+    """A blob as a history walk meets it first: its id and a path it has there."""
+
+    id: str
+    path: bytes
+
+
+def tree_entries(
+    repository: Repository, treeish: str, path: bytes = b"", *, recursive: bool
+) -> list[TreeEntry]:
+    """The entries at `path` (the root: b"") in git's order.
+
+    A directory gives what is in it, anything else itself; nothing there gives
+    an empty list. Subdirectories are entries unless `recursive`.
+    """
+    arguments = ["ls-tree", "-z", "--long", "--full-tree"]
+    if recursive:
+        arguments.append("-r")
+    command = [*arguments, treeish]
+    if path:
+        command += ["--", _text(path)]
+    entries = _parse_tree(repository.run(*command))
+    if not recursive and len(entries) == 1 and entries[0].kind == "tree" and path:
+        return _parse_tree(repository.run(*arguments, treeish, "--", _text(path) + "/"))
+    return entries
+
+
+def tree_id(repository: Repository, treeish: str, path: bytes) -> str | None:
+    """The object id of whatever lies at `path` in a tree, or None when nothing does."""
+    spelled = treeish + "^{tree}" if not path else f"{treeish}:{_text(path)}"
+    code, output, _ = repository.run_unchecked(
+        "rev-parse", "--verify", "--quiet", "--end-of-options", spelled
+    )
+    return output.decode().split()[-1] if code == 0 else None
+
+
+def blob_at(repository: Repository, treeish: str, path: str) -> bytes | None:
+    """The content of the file `path` in a tree ("" is the index), or None without one."""
+    code, output, _ = repository.run_unchecked("cat-file", "blob", f"{treeish}:{path}")
+    return output if code == 0 else None
+
+
+def read_blobs(repository: Repository, ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Id and content of each of the objects named, in order.
+
+    Raises GitError when one is missing.
+    """
+    wanted = list(dict.fromkeys(ids))
+    if not wanted:
+        return
+    output = repository.run(
+        "cat-file", "--batch", "--buffer", input="".join(f"{id}\n" for id in wanted).encode()
+    )
+    at = 0
+    for id in wanted:
+        end = output.index(b"\n", at)
+        head = output[at:end].split()
+        if len(head) != 3:
+            raise GitError(f"object {id} is missing in {repository.top}")
+        size = int(head[2])
+        yield id, output[end + 1 : end + 1 + size]
+        at = end + 1 + size + 1
+
+
+def read_small_blobs(
+    repository: Repository, ids: Iterable[str], limit: int
+) -> Iterator[tuple[str, bytes]]:
+    """As `read_blobs`, for those of the objects that have at most `limit` bytes."""
+    wanted = list(dict.fromkeys(ids))
+    if not wanted:
+        return
+    output = repository.run(
+        "cat-file",
+        "--batch-check=%(objectname) %(objectsize)",
+        "--buffer",
+        input="".join(f"{id}\n" for id in wanted).encode(),
+    )
+    sizes = (line.split() for line in output.decode().splitlines())
+    yield from read_blobs(
+        repository, [id for id, size in sizes if size.isdigit() and int(size) <= limit]
+    )
+
+
+def small_blobs_between(
+    repository: Repository,
+    new: Sequence[str],
+    old: Sequence[str],
+    *,
+    remote: str | None,
+    limit: int,
+) -> list[NamedBlob]:
+    """The blobs below `limit` bytes that the commits `new` reach and `old` don't.
+
+    With `remote`, what its remote-tracking branches reach counts as old too.
+    Commits and trees that are old are not looked at. `old` ids that are not
+    here are passed over: they can't bound the walk.
+    """
+    arguments = [
+        "rev-list",
+        "--objects",
+        "--filter=object:type=blob",
+        f"--filter=blob:limit={limit}",
+        "--ignore-missing",
+        "--stdin",
+    ]
+    if remote:
+        # Behind --stdin: git before 2.42 would let --not turn its lines round.
+        arguments += ["--not", f"--remotes={_glob_literal(remote)}"]
+    lines = [*new, *(f"^{id}" for id in old)]
+    output = repository.run(*arguments, input="".join(f"{line}\n" for line in lines).encode())
+    # A path that holds a line break is cut here; it serves only messages and prefixes.
+    pairs = (line.partition(b" ") for line in output.split(b"\n") if line)
+    return [NamedBlob(id.decode(), path) for id, space, path in pairs if space and path]
+
+
+def existing(repository: Repository, ids: Iterable[str]) -> list[str]:
+    """Those of `ids` that this repository has."""
+    wanted = list(ids)
+    if not wanted:
+        return []
+    output = repository.run(
+        "cat-file",
+        "--batch-check=%(objectname)",
+        input="".join(f"{id}\n" for id in wanted).encode(),
+    )
+    return [line.decode() for line in output.splitlines() if not line.endswith(b" missing")]
+
+
+def blob_id(content: bytes, object_format: str) -> str:
+    """The id that Git gives a blob with this content."""
+    return hashlib.new(object_format, b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def write_blobs(repository: Repository, contents: Iterable[bytes]) -> list[str]:
+    """Store blobs and return their ids, in order: many at once as one pack.
+
+    All are stored or none. Large contents are held in memory; it is for
+    pointers and small files.
+    """
+    blobs = list(contents)
+    ids = [blob_id(content, repository.object_format) for content in blobs]
+    unique = dict(zip(ids, blobs, strict=True))
+    if not unique:
+        return []
+    pack = _pack(list(unique.values()), repository.object_format)
+    command = ("unpack-objects", "-q") if len(unique) < _PACK_FROM else ("index-pack", "--stdin")
+    repository.run(*command, input=pack)
+    return ids
+
+
+def _pack(blobs: Sequence[bytes], object_format: str) -> bytes:
+    """A pack with these blobs, whole; gitformat-pack(5)."""
+    pack = bytearray(b"PACK" + (2).to_bytes(4, "big") + len(blobs).to_bytes(4, "big"))
+    for content in blobs:
+        size = len(content)
+        byte = 3 << 4 | size & 15
+        size >>= 4
+        while size:
+            pack.append(byte | 0x80)
+            byte = size & 0x7F
+            size >>= 7
+        pack.append(byte)
+        pack += zlib.compress(content, 1)
+    return bytes(pack + hashlib.new(object_format, pack).digest())
+
+
+def _parse_tree(output: bytes) -> list[TreeEntry]:
+    entries = []
+    for record in output.split(b"\0"):
+        if record:
+            head, _, path = record.partition(b"\t")
+            mode, kind, id, size = head.decode().split()
+            entries.append(TreeEntry(mode, kind, id, None if size == "-" else int(size), path))
+    return entries
+
+
+def _glob_literal(name: str) -> str:
+    return "".join("\\" + char if char in "*?[\\" else char for char in name)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")

@@ -1,0 +1,140 @@
+"""Runs git, and nothing else.
+
+Owns how a child git is started: its environment, its locale, how its failure
+becomes a `GitError`. Does not know what any command means.
+
+It reads the process's environment because git needs it (PATH, HOME, proxies,
+ssh agents); nothing of ours is configured by it here.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+
+from git_datareg.errors import GitError
+
+#: What ties a git to one repository, as `git rev-parse --local-env-vars` lists it.
+#: A git that works on another repository must not inherit it.
+LOCAL_VARIABLES = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_CONFIG_COUNT",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_QUARANTINE_PATH",
+)
+#: Set for every git that we start, so that a filter which git may start in turn
+#: leaves pointers alone instead of fetching behind our back.
+SKIP_SMUDGE = "GIT_DATAREG_SKIP_SMUDGE"
+
+
+def environment(*, own: bool, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for a child git.
+
+    `own`: it works on the repository that our caller (often git) set us on;
+    otherwise everything that names a repository is left out.
+    """
+    variables = dict(os.environ)
+    if not own:
+        for name in LOCAL_VARIABLES:
+            variables.pop(name, None)
+    # Messages are parsed here and there; LC_ALL would win over LC_MESSAGES.
+    variables["LC_ALL"] = "C.UTF-8"
+    variables[SKIP_SMUDGE] = "1"
+    variables["GIT_OPTIONAL_LOCKS"] = "0"
+    variables.update(extra or {})
+    return variables
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    own: bool = True,
+    cwd: str | None = None,
+    input: bytes | Iterable[bytes] | None = None,
+    extra: Mapping[str, str] | None = None,
+    accept: Sequence[int] = (0,),
+) -> bytes:
+    """What `git <arguments>` prints. Raises GitError when its exit code is not in `accept`.
+
+    `input` is given to its standard input, which is empty otherwise.
+    """
+    code, output, errors = run_unchecked(arguments, own=own, cwd=cwd, input=input, extra=extra)
+    if code not in accept:
+        raise failure(arguments, errors)
+    return output
+
+
+def run_unchecked(
+    arguments: Sequence[str],
+    *,
+    own: bool = True,
+    cwd: str | None = None,
+    input: bytes | Iterable[bytes] | None = None,
+    extra: Mapping[str, str] | None = None,
+) -> tuple[int, bytes, str]:
+    """Exit code, output and error text of `git <arguments>`."""
+    data = input if isinstance(input, bytes) or input is None else b"".join(input)
+    done = start(
+        arguments,
+        own=own,
+        cwd=cwd,
+        extra=extra,
+        stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    output, errors = done.communicate(data)
+    return done.returncode, output, errors.decode("utf-8", "replace")
+
+
+def start(
+    arguments: Sequence[str],
+    *,
+    own: bool = True,
+    cwd: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """A running `git <arguments>`; the caller waits for it. Raises GitError without git."""
+    try:
+        return subprocess.Popen(
+            ["git", *arguments],
+            cwd=cwd,
+            env=environment(own=own, extra=extra),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+    except FileNotFoundError as error:
+        if cwd is not None and not os.path.isdir(cwd):
+            raise GitError(f"no such directory: {cwd}") from error
+        raise GitError("git is not on PATH", "install git 2.39 or later") from error
+
+
+def failure(arguments: Sequence[str], errors: str) -> GitError:
+    """The GitError for a git command that failed, in git's own words."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    said = [line for line in errors.splitlines() if line.startswith(("fatal:", "error:"))]
+    words = (said or errors.splitlines() or ["it said nothing"])[-1 if not said else 0]
+    return GitError(f"git {command} failed: {words}", stderr=errors)
+
+
+def merging_commits() -> list[str]:
+    """The commits that the git which started us is merging: it names them by GITHEAD_<id>."""
+    return [name.removeprefix("GITHEAD_") for name in os.environ if name.startswith("GITHEAD_")]

@@ -1,0 +1,146 @@
+"""A repository on this machine, and how git is run on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from git_datareg.errors import GitError, RepositoryNotFoundError, RevisionNotFoundError
+from git_datareg.git import process
+from git_datareg.git.places import Places
+
+
+class Repository(NamedTuple):
+    """One Git repository: where it is, and whose it is.
+
+    `own` repositories are those that the user (or git) works in: git's
+    environment variables count. Others are foreign: they are named by their
+    path alone, and no variable of ours leads git elsewhere.
+    """
+
+    places: Places
+    #: The work tree's top, absolute; None in a bare repository.
+    work_tree: str | None
+    #: "sha1" or "sha256".
+    object_format: str
+    own: bool
+
+    def run(
+        self,
+        *arguments: str,
+        input: bytes | Iterable[bytes] | None = None,
+        accept: Sequence[int] = (0,),
+        extra: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """What `git <arguments>` prints when run on this repository, at its top.
+
+        Raises GitError when git exits with a code that is not in `accept`.
+        """
+        return process.run(
+            self._addressed(arguments),
+            own=self.own,
+            cwd=self.top,
+            input=input,
+            accept=accept,
+            extra=extra,
+        )
+
+    def run_unchecked(
+        self, *arguments: str, input: bytes | Iterable[bytes] | None = None
+    ) -> tuple[int, bytes, str]:
+        """Exit code, output and error text of git on this repository."""
+        return process.run_unchecked(
+            self._addressed(arguments), own=self.own, cwd=self.top, input=input
+        )
+
+    @property
+    def top(self) -> str:
+        """Where git runs: the work tree's top, or the bare repository."""
+        return self.work_tree or self.places.git_dir
+
+    def resolve(self, revision: str) -> str:
+        """The full id of the commit that `revision` names.
+
+        Raises RevisionNotFoundError when there is none.
+        """
+        code, output, _ = self.run_unchecked(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}"
+        )
+        if code != 0:
+            raise RevisionNotFoundError(f"no such revision: {revision} in {self.top}")
+        # git 2.39 echoes the marker that ends its options.
+        return output.decode().split()[-1]
+
+    def _addressed(self, arguments: Sequence[str]) -> list[str]:
+        where = [f"--git-dir={self.places.git_dir}"]
+        if self.work_tree is not None:
+            where.append(f"--work-tree={self.work_tree}")
+        if not self.own:
+            # Nothing that a foreign repository configures may run a program of its choice.
+            where += ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+        return [*where, *arguments]
+
+
+def find(directory: str | None = None) -> Repository:
+    """The user's own repository around `directory` (default: the current one).
+
+    Raises RepositoryNotFoundError when there is none.
+    """
+    code, output, errors = _rev_parse(directory, own=True)
+    if code != 0:
+        if "not a git repository" in errors:
+            where = os.path.abspath(directory or ".")
+            raise RepositoryNotFoundError(f"not a git repository: {where}")
+        raise process.failure(["rev-parse"], errors)
+    return _described(output, directory or ".", own=True)
+
+
+def open_foreign(directory: str) -> Repository:
+    """The repository whose top (or git directory) is exactly `directory`.
+
+    Raises RepositoryNotFoundError when there is none there.
+    """
+    parent = os.path.dirname(os.path.abspath(directory))
+    if not os.path.isdir(directory):
+        raise RepositoryNotFoundError(f"no such repository: {directory}")
+    code, output, errors = _rev_parse(
+        directory, own=False, extra={"GIT_CEILING_DIRECTORIES": parent}
+    )
+    if code != 0:
+        if "not a git repository" in errors:
+            raise RepositoryNotFoundError(f"not a git repository: {directory}")
+        raise process.failure(["rev-parse"], errors)
+    return _described(output, directory, own=False)
+
+
+def _rev_parse(
+    directory: str | None, *, own: bool, extra: Mapping[str, str] | None = None
+) -> tuple[int, bytes, str]:
+    return process.run_unchecked(
+        [
+            "rev-parse",
+            "--path-format=absolute",
+            "--git-dir",
+            "--git-common-dir",
+            "--git-path",
+            "index",
+            "--show-object-format",
+            "--is-inside-work-tree",
+            "--show-cdup",
+        ],
+        own=own,
+        cwd=directory,
+        extra=extra,
+    )
+
+
+def _described(output: bytes, directory: str, *, own: bool) -> Repository:
+    lines = os.fsdecode(output).rstrip("\n").split("\n")
+    if len(lines) not in (5, 6):
+        raise GitError(f"a repository whose path holds line breaks can't be used: {directory!r}")
+    git_dir, common_dir, index, object_format, inside = lines[:5]
+    work_tree = None
+    if inside == "true":
+        work_tree = os.path.realpath(os.path.join(directory, *lines[5:]))
+    return Repository(Places(git_dir, common_dir, index), work_tree, object_format, own)

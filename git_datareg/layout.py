@@ -1,0 +1,147 @@
+"""The layout of objects in a storage, version 1: which key holds what.
+
+Normative text: docs/format.md, "Storage". Works on any `Storage`; checks what
+it reads before anybody sees it under an object's name.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import BinaryIO
+
+from git_datareg.digest import Digest
+from git_datareg.errors import (
+    CorruptError,
+    IntegrityError,
+    ObjectNotFoundError,
+    StorageNotFoundError,
+)
+from git_datareg.objects import ObjectDirectory
+from git_datareg.pointer import Pointer
+from git_datareg.storage import Storage
+
+MARKER_KEY = "datareg.json"
+MARKER = b'{"format": 1, "features": []}\n'
+_FORMAT = 1
+_MAX_MARKER = 64 * 1024
+_CHUNK = 1024 * 1024
+
+
+def object_key(digest: Digest) -> str:
+    """The key of an object."""
+    return "objects/" + digest.key
+
+
+class ObjectStorage:
+    """Objects in a storage of layout 1."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self._checked = False
+
+    def __str__(self) -> str:
+        return str(self.storage.location)
+
+    def prepare(self) -> None:
+        """Make it ready for writing: an empty place gets its marker.
+
+        Raises CorruptError when the marker names a format or a feature that
+        is not known here, and whatever the storage raises when it is not there.
+        """
+        if not self._has_marker():
+            self.storage.put(MARKER_KEY, io.BytesIO(MARKER), len(MARKER))
+        self._checked = True
+
+    def has(self, pointer: Pointer) -> bool:
+        """Whether the object is there; raises IntegrityError when its size is wrong."""
+        info = self.storage.info(object_key(pointer.digest))
+        if info is not None and info.size != pointer.size:
+            raise IntegrityError(
+                f"corrupt object {pointer.digest} in {self}: "
+                f"{info.size} bytes instead of {pointer.size}",
+                "remove it there and push again from a repository that has it",
+            )
+        return info is not None
+
+    def upload(self, pointer: Pointer, source: BinaryIO) -> bool:
+        """Store an object from a stream; False when it is there already."""
+        return self.storage.put(object_key(pointer.digest), source, pointer.size)
+
+    def download(self, pointer: Pointer, into: ObjectDirectory) -> None:
+        """Copy an object into a directory, verified; there it is whole or absent.
+
+        Raises ObjectNotFoundError when the storage has no such object and
+        IntegrityError when what it has under that name is something else.
+        """
+        self._check()
+        with self.storage.open(object_key(pointer.digest)) as source, into.writer() as writer:
+            # One byte more than promised is enough to know that it is wrong.
+            left = pointer.size + 1
+            while left and (chunk := source.read(min(left, _CHUNK))):
+                writer.write(chunk)
+                left -= len(chunk)
+            try:
+                writer.commit(pointer)
+            except IntegrityError as error:
+                raise IntegrityError(
+                    f"corrupt object {pointer.digest} in {self}", *error.hints
+                ) from error
+
+    def url(self, digest: Digest) -> str:
+        """A URL that names the object; nothing is looked up."""
+        return self.storage.url(object_key(digest))
+
+    def _check(self) -> None:
+        # A reader needs no marker: what has none simply lacks objects.
+        if not self._checked:
+            self._has_marker()
+            self._checked = True
+
+    def _has_marker(self) -> bool:
+        try:
+            with self.storage.open(MARKER_KEY) as stream:
+                text = stream.read(_MAX_MARKER)
+        except ObjectNotFoundError:
+            return False
+        check_marker(text, str(self))
+        return True
+
+
+def check_marker(text: bytes, name: str) -> None:
+    """Raise CorruptError unless `text` is the marker of a storage that we understand."""
+    try:
+        marker = json.loads(text)
+        version, features = marker["format"], marker.get("features", [])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CorruptError(f"not the marker of a storage: {MARKER_KEY} in {name}") from error
+    if version != _FORMAT:
+        raise CorruptError(
+            f"storage of format {version!r}, but only {_FORMAT} is known here: {name}",
+            "upgrade git-datareg",
+        )
+    if features != []:
+        raise CorruptError(
+            f"storage with features that are not known here: {features!r}: {name}",
+            "upgrade git-datareg",
+        )
+
+
+def first_with(storages: list[ObjectStorage], pointer: Pointer) -> ObjectStorage:
+    """The first of the storages that has the object.
+
+    Raises ObjectNotFoundError when none has it.
+    """
+    for storage in storages:
+        try:
+            if storage.has(pointer):
+                return storage
+        except StorageNotFoundError:
+            continue
+    raise not_found(pointer, storages)
+
+
+def not_found(pointer: Pointer, storages: list[ObjectStorage]) -> ObjectNotFoundError:
+    """The fault that an object is in none of the storages."""
+    where = ", ".join(str(storage) for storage in storages) or "any storage: none is configured"
+    return ObjectNotFoundError(f"object {pointer.digest} is not in {where}")

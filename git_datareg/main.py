@@ -1,0 +1,150 @@
+"""`git datareg`: finds the command, runs it, and turns a fault into words and an exit code.
+
+The one place (with `remote_main`) that catches everything. Only the module of
+the command that is asked for is loaded: git starts us for every `git add`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from git_datareg import ui
+from git_datareg.errors import DataregError, UsageError
+from git_datareg.workspace import Workspace
+
+#: What users call, in the order of the help text, and what it does in a line.
+COMMANDS = {
+    "init": "set up filter, hooks and .datareg in this repository",
+    "install": "configure the filter for all of your repositories",
+    "uninstall": "remove what install configured",
+    "track": "track files by pattern or size; without arguments list the patterns",
+    "untrack": "stop tracking patterns",
+    "status": "show changed, unpushed and missing data, and imports",
+    "ls-files": "list tracked data files",
+    "fetch": "bring objects into the cache",
+    "checkout": "put data files in the work tree where pointers are",
+    "pull": "fetch and checkout",
+    "push": "upload the objects that refs need",
+    "storage": "show and edit where objects are stored",
+    "list": "list what a registry holds",
+    "get": "download files from a registry",
+    "import": "take files of a registry into this repository",
+    "update": "bring imports up to date",
+    "env": "show versions and configuration",
+}
+#: What only git calls.
+INTERNAL = {
+    "filter-process": "serve git as its long-running filter",
+    "clean": "turn a file on stdin into its pointer",
+    "smudge": "turn a pointer on stdin into its file",
+    "pre-push": "upload objects before git pushes refs",
+    "post-checkout": "put data files in place after a checkout",
+    "post-merge": "put data files in place after a merge",
+}
+_INTERRUPTED = 130
+#: As a shell says it of a program that SIGPIPE ended.
+_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program with these arguments (default: the process's); returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded(lambda: _run(given))
+
+
+def guarded(program: Callable[[], int]) -> int:
+    """Run a program of ours; returns its exit code, or that of the fault that it met."""
+    try:
+        code = program()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # As `git log | head`: whoever read has enough. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return _BROKEN_PIPE
+    except (DataregError, OSError, RecursionError, MemoryError) as error:
+        if _wants_traceback():
+            raise
+        return fail(error)
+
+
+def fail(error: BaseException) -> int:
+    """Say what went wrong; returns the exit code for it."""
+    if isinstance(error, DataregError):
+        ui.report(error)
+        return error.exit_code
+    if isinstance(error, OSError):
+        where = f": {ui.show(error.filename)}" if error.filename else ""
+        ui.report(DataregError(f"{error.strerror or error}{where}"))
+        return 5
+    ui.report(DataregError(f"{type(error).__name__}: {error}"))
+    return 1
+
+
+def _run(arguments: list[str]) -> int:
+    arguments = _enter_directory(arguments)
+    name = arguments[0] if arguments else "-h"
+    workspace = Workspace(os.getcwd(), os.environ)
+    if name == "filter-process" and set(arguments[1:]) <= {"--skip"}:
+        # Without argparse: a third of the start-up that every `git add` waits for.
+        from git_datareg.commands.filter_process import serve
+
+        return serve(workspace, skip="--skip" in arguments)
+    if name in COMMANDS or name in INTERNAL:
+        return _run_command(name, arguments[1:], workspace)
+    return _general(name, arguments[1:])
+
+
+def _run_command(name: str, arguments: list[str], workspace: Workspace) -> int:
+    from git_datareg.commands.parsing import Parser
+
+    module = import_module(f"git_datareg.commands.{_module_name(name)}")
+    parser = Parser(prog=f"git datareg {name}", description=(COMMANDS | INTERNAL)[name])
+    module.add_arguments(parser)
+    code: int = module.run(parser.parse_args(arguments), workspace)
+    return code
+
+
+def _general(name: str, rest: list[str]) -> int:
+    if name in ("--version", "version", "-V"):
+        from importlib.metadata import version
+
+        sys.stdout.write(f"git-datareg version {version('git-datareg')}\n")
+        return 0
+    if name == "help" and rest:
+        return _run([rest[0], "-h"])
+    if name in ("-h", "--help", "help"):
+        sys.stdout.write(_overview())
+        return 0
+    raise UsageError(f"no such command: {name!r}", "git datareg -h lists the commands")
+
+
+def _overview() -> str:
+    lines = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: git datareg [-C DIR] COMMAND [ARGUMENTS]\n\n"
+        f"Data registries that are just Git.\n\nCommands (each with -h):\n{lines}\n"
+    )
+
+
+def _enter_directory(arguments: list[str]) -> list[str]:
+    """Take `-C DIR` off the front and go there, as git does."""
+    while arguments[:1] == ["-C"]:
+        if len(arguments) < 2:
+            raise UsageError("-C needs a directory")
+        os.chdir(arguments[1])
+        arguments = arguments[2:]
+    return arguments
+
+
+def _module_name(command: str) -> str:
+    return command.replace("-", "_") + ("_" if command == "import" else "")
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("GIT_DATAREG_TRACE", "0") not in ("", "0")

@@ -1,0 +1,195 @@
+"""Settings: what git's configuration, `.datareg` and the environment say, as one value.
+
+Built from mappings that are handed in; reads nothing itself. `.datareg` comes
+from a repository that may be anybody's, so only an allowlist of its keys
+counts, and none of them names a command, a credential or a local directory
+other than storage.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from git_datareg import gitconfig
+from git_datareg.errors import MetafileError, StorageNotConfiguredError, UsageError
+from git_datareg.git.config import ConfigValue
+from git_datareg.gitconfig import Item
+from git_datareg.location import Location
+
+#: The tracked configuration file, at a repository's root.
+TRACKED_NAME = ".datareg"
+_VERSION = "1"
+_TRACKED_KEYS = frozenset(("version", "storage", "threshold", "include", "exclude"))
+_STORAGE_KEYS = frozenset(("url", "readonly", "region", "endpoint", "include", "exclude"))
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_DEFAULT_JOBS = 8
+_TRUE = frozenset(("true", "yes", "on", "1"))
+
+
+class StorageSettings(NamedTuple):
+    """One configured storage. A relative location is read against the Git remote's URL."""
+
+    name: str
+    location: Location
+    readonly: bool
+    #: Where its URL stands, for `git datareg env`.
+    origin: str
+
+
+class Settings(NamedTuple):
+    """Everything that is configured for one repository (or for none)."""
+
+    #: By name, in the order in which they were found.
+    storages: Mapping[str, StorageSettings]
+    #: The name of the default storage; None leaves the embedded default.
+    default: str | None
+    #: Files of fewer bytes stay ordinary blobs.
+    threshold: int
+    #: The shared cache's directory.
+    cache: str
+    jobs: int
+    #: Whether smudge leaves pointers as they are.
+    skip_smudge: bool
+    #: What was ignored, a line each, for the user.
+    warnings: tuple[str, ...]
+
+    def storage(self, name: str) -> StorageSettings:
+        """The storage of that name; raises StorageNotConfiguredError without one."""
+        found = self.storages.get(name)
+        if found is None:
+            known = ", ".join(self.storages) or "none"
+            raise StorageNotConfiguredError(
+                f"no storage named {name!r} (configured: {known})",
+                f"git datareg storage add {name} URL",
+            )
+        return found
+
+
+def build(
+    config: Iterable[ConfigValue], tracked: bytes | None, environ: Mapping[str, str]
+) -> Settings:
+    """The settings in force.
+
+    `config` is git's configuration, `tracked` the text of the repository's
+    `.datareg` (None without one). The user's configuration wins over
+    `.datareg`, the environment over both. Raises MetafileError for a
+    `.datareg` that can't be understood, UsageError for a value that can't be
+    meant.
+    """
+    own = {value.key: value for value in config if value.key.startswith("datareg.")}
+    items, warnings = read_tracked(tracked or b"")
+    storages = _tracked_storages(items)
+    for key, value in own.items():
+        section, _, variable = key.rpartition(".")
+        name = section.removeprefix("datareg.")
+        if section.startswith("datareg.") and variable == "url":
+            readonly = own.get(f"{section}.readonly")
+            storages[name] = StorageSettings(
+                name,
+                Location.parse(value.value),
+                readonly is not None and readonly.value.lower() in _TRUE,
+                value.origin,
+            )
+
+    def text(key: str, default: str) -> str:
+        return own[key].value if key in own else default
+
+    tracked_default = next((item.value for item in items if item[:3] == _key("storage")), "")
+    return Settings(
+        storages=storages,
+        default=text("datareg.storage", tracked_default) or None,
+        threshold=threshold_of(items),
+        cache=_cache(text("datareg.cache", ""), environ),
+        jobs=_number("datareg.jobs", text("datareg.jobs", str(_DEFAULT_JOBS))),
+        skip_smudge=environ.get("GIT_DATAREG_SKIP_SMUDGE", text("datareg.skipsmudge", "")).lower()
+        in _TRUE,
+        warnings=warnings,
+    )
+
+
+def read_tracked(text: bytes) -> tuple[list[Item], tuple[str, ...]]:
+    """The items of `.datareg` that count, and a warning for each that does not.
+
+    Raises MetafileError when it is not git-config syntax or of a later version.
+    """
+    try:
+        items = gitconfig.parse(text) if text else []
+    except ValueError as error:
+        raise MetafileError(f"can't read {TRACKED_NAME}: {error}") from error
+    known, warnings = [], []
+    for item in items:
+        is_storage = item.section == "storage" and item.subsection is not None
+        is_general = item.section == "datareg" and item.subsection is None
+        allowed = _STORAGE_KEYS if is_storage else _TRACKED_KEYS if is_general else frozenset[str]()
+        if item.key in allowed:
+            known.append(item)
+        else:
+            name = ".".join(part for part in item[:3] if part)
+            warnings.append(f"{TRACKED_NAME}: key {name} is not allowed there, ignored")
+        if item[:3] == _key("version") and item.value != _VERSION:
+            raise MetafileError(
+                f"{TRACKED_NAME} of version {item.value}, but only {_VERSION} is known here",
+                "upgrade git-datareg",
+            )
+    return known, tuple(warnings)
+
+
+def threshold_of(items: Iterable[Item]) -> int:
+    """The threshold that `.datareg` sets, in bytes; 0 tracks files of any size.
+
+    The user's own configuration never counts: clean must give everybody the same.
+    """
+    values = [item.value for item in items if item[:3] == _key("threshold")]
+    return parse_size(values[-1], f"threshold in {TRACKED_NAME}") if values else 0
+
+
+def parse_size(text: str, what: str) -> int:
+    """Bytes that `text` means: a number with an optional unit k, m, g or t (of 1024).
+
+    Raises UsageError that names `what` otherwise.
+    """
+    number = text.strip().lower().removesuffix("b").removesuffix("i")
+    unit = number[-1:] if number[-1:] in _UNITS else ""
+    digits = number.removesuffix(unit).strip()
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+        raise UsageError(f"not a size: {text!r} ({what})", "write for example 100k, 5m or 1g")
+    return int(digits) * _UNITS[unit]
+
+
+def _tracked_storages(items: Iterable[Item]) -> dict[str, StorageSettings]:
+    urls: dict[str, str] = {}
+    readonly = set()
+    for item in items:
+        if item.section == "storage" and item.subsection and item.key == "url":
+            urls[item.subsection] = item.value
+        if item.section == "storage" and item.key == "readonly" and item.value.lower() in _TRUE:
+            readonly.add(item.subsection)
+    return {
+        name: StorageSettings(name, Location.parse(url), name in readonly, f"file:{TRACKED_NAME}")
+        for name, url in urls.items()
+    }
+
+
+def _cache(configured: str, environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME", "")
+    if environ.get("GIT_DATAREG_CACHE"):
+        return os.path.abspath(environ["GIT_DATAREG_CACHE"])
+    if configured:
+        return os.path.abspath(home + configured[1:] if configured.startswith("~/") else configured)
+    if environ.get("XDG_CACHE_HOME"):
+        return os.path.join(os.path.abspath(environ["XDG_CACHE_HOME"]), "git-datareg")
+    if not home:
+        raise UsageError("no place for the cache: HOME is not set", "set GIT_DATAREG_CACHE")
+    return os.path.join(home, ".cache", "git-datareg")
+
+
+def _number(key: str, text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= 1024:
+        raise UsageError(f"not a number from 1 to 1024: {text!r} ({key})")
+    return int(text)
+
+
+def _key(name: str) -> tuple[str, None, str]:
+    return ("datareg", None, name)

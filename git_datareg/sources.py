@@ -1,0 +1,245 @@
+"""Which storages serve a repository: for a push, and for each path that is read.
+
+Knows how settings, Git remotes and import metafiles name storages. Moves no
+objects itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from git_datareg import settings as settings_module
+from git_datareg.errors import DataregError, StorageNotConfiguredError, StorageReadOnlyError
+from git_datareg.git import config, index, objects, places, process
+from git_datareg.git.repository import Repository
+from git_datareg.layout import ObjectStorage
+from git_datareg.location import Location
+from git_datareg.metafile import SUFFIX, Metafile, is_metafile
+from git_datareg.objects import LocalObjects, ObjectDirectory
+from git_datareg.pointer import Pointer
+from git_datareg.settings import TRACKED_NAME, Settings, StorageSettings
+from git_datareg.storage import open_storage
+from git_datareg.transfer import Want
+
+
+class Remote(NamedTuple):
+    """A Git remote: its name and where it is."""
+
+    name: str
+    location: Location
+
+
+class Project(NamedTuple):
+    """A repository with what is configured for it: what most operations work on."""
+
+    repository: Repository
+    settings: Settings
+    local: LocalObjects
+    remotes: tuple[Remote, ...]
+
+    @property
+    def default_remote(self) -> Remote | None:
+        """`origin`, or the only remote there is."""
+        for remote in self.remotes:
+            if remote.name == "origin":
+                return remote
+        return self.remotes[0] if len(self.remotes) == 1 else None
+
+
+def open_project(
+    repository: Repository, environ: Mapping[str, str], treeish: str | None = None
+) -> Project:
+    """The repository with its settings.
+
+    `.datareg` is read from the commit `treeish` when one is named, else from
+    the work tree, the index or HEAD, whichever has it first. In a foreign
+    repository the user's own configuration counts, never the repository's.
+    """
+    values = config.read(repository if repository.own else None)
+    settings = settings_module.build(values, _tracked_text(repository, treeish), environ)
+    own = ObjectDirectory(repository.places.own_objects)
+    local = LocalObjects(own, ObjectDirectory(settings.cache))
+    remotes = config.read(repository) if not repository.own else values
+    return Project(repository, settings, local, _remotes(remotes, repository.top))
+
+
+def embedded(location: Location) -> Location | None:
+    """The embedded default storage of a Git remote that is a directory, else None."""
+    if location.path is None:
+        return None
+    for directory in (location.path, location.path.rstrip("/") + ".git"):
+        found = places.find(directory, {}) if os.path.isdir(directory) else None
+        if found is not None:
+            return Location(found.own_objects)
+    return None
+
+
+def storage_for_push(project: Project, remote: Location, name: str | None = None) -> ObjectStorage:
+    """Where a push to the Git remote stores objects: the storage `name`, or the default one.
+
+    Raises StorageNotConfiguredError when none is configured and the remote
+    holds none itself, StorageReadOnlyError when it is only read.
+    """
+    chosen = name or project.settings.default
+    if chosen is not None:
+        configured = project.settings.storage(chosen)
+        if configured.readonly:
+            raise StorageReadOnlyError(f"storage {chosen!r} is read-only: {configured.location}")
+        return _open(configured.location, remote, project.repository)
+    place = embedded(remote)
+    if place is None:
+        raise StorageNotConfiguredError(
+            f"no storage for data files is configured, and {remote} can't hold them",
+            "git datareg storage add -d NAME URL",
+        )
+    return ObjectStorage(open_storage(place))
+
+
+class Sources:
+    """Where the objects of one project may be, path by path."""
+
+    def __init__(self, project: Project, treeish: str | None = None) -> None:
+        self._project = project
+        self._own = list(_readable(project))
+        self._metafiles = _Metafiles(project.repository, treeish)
+        self._hinted: dict[str, ObjectStorage] = {}
+
+    def want(self, pointer: Pointer, path: bytes) -> Want:
+        """The object for the file at `path`, with every storage to ask, best first."""
+        return Want(pointer, path, self.storages(path))
+
+    def storages(self, path: bytes) -> list[ObjectStorage]:
+        """Storages for the file at `path`: those of its import first, then the project's."""
+        metafile = self._metafiles.covering(path)
+        if metafile is None:
+            return self._own
+        return [*self._of_import(metafile), *self._own]
+
+    def _of_import(self, metafile: Metafile) -> list[ObjectStorage]:
+        found = []
+        for spelled in (metafile.storage, _embedded_of(metafile.url)):
+            if spelled is None:
+                continue
+            if spelled not in self._hinted:
+                try:
+                    location = Location.parse(spelled)
+                    self._hinted[spelled] = ObjectStorage(open_storage(location, writable=False))
+                except DataregError:
+                    # A hint that this version can't use; the other places may do.
+                    continue
+            found.append(self._hinted[spelled])
+        return found
+
+
+class _Metafiles:
+    """The import metafiles of a tree, found by one listing, read on demand."""
+
+    def __init__(self, repository: Repository, treeish: str | None) -> None:
+        self._repository = repository
+        self._treeish = treeish
+        self._ids: dict[bytes, str] | None = None
+        self._read: dict[str, Metafile] = {}
+
+    def covering(self, path: bytes) -> Metafile | None:
+        """The metafile of the import that the file at `path` belongs to."""
+        if self._ids is None:
+            self._ids = metafile_ids(self._repository, self._treeish)
+        if not self._ids:
+            return None
+        name = path
+        while name:
+            id = self._ids.get(name + SUFFIX.encode())
+            if id is not None:
+                return self._metafile(id, name)
+            name = name.rpartition(b"/")[0]
+        return None
+
+    def _metafile(self, id: str, name: bytes) -> Metafile:
+        if id not in self._read:
+            [(_, text)] = objects.read_blobs(self._repository, [id])
+            self._read[id] = Metafile.parse(text, os.fsdecode(name) + SUFFIX)
+        return self._read[id]
+
+
+def metafile_ids(repository: Repository, treeish: str | None) -> dict[bytes, str]:
+    """The blob id of every import metafile, by path: in a commit, or (None) where we are now."""
+    if treeish is not None:
+        entries = objects.tree_entries(repository, treeish, recursive=True)
+        return {entry.path: entry.id for entry in entries if is_metafile(entry.path)}
+    found: dict[bytes, str] = {}
+    for commit in _commits_at_hand(repository):
+        found |= metafile_ids(repository, commit)
+    found |= {
+        entry.path: entry.id for entry in index.entries(repository) if is_metafile(entry.path)
+    }
+    return found
+
+
+def _commits_at_hand(repository: Repository) -> list[str]:
+    """HEAD, and what is being merged into it."""
+    return objects.existing(repository, ["HEAD", *process.merging_commits()])
+
+
+def _readable(project: Project) -> Iterable[ObjectStorage]:
+    remote = project.default_remote
+    base = remote.location if remote is not None else None
+    for configured in _default_first(project.settings):
+        if configured.location.is_relative and base is None:
+            continue
+        try:
+            yield _open(configured.location, base, project.repository, writable=False)
+        except StorageNotConfiguredError:
+            continue
+    known: set[Location] = set()
+    if not project.repository.own:
+        # What a source on this machine has cleaned and not pushed can be read there.
+        known.add(Location(project.repository.places.own_objects))
+    known |= {place for each in project.remotes if (place := embedded(each.location))}
+    for place in sorted(place for place in known if os.path.isdir(place.path or "")):
+        yield ObjectStorage(open_storage(place, writable=False))
+
+
+def _default_first(settings: Settings) -> Sequence[StorageSettings]:
+    return sorted(settings.storages.values(), key=lambda each: each.name != settings.default)
+
+
+def _open(
+    location: Location, base: Location | None, repository: Repository, *, writable: bool = True
+) -> ObjectStorage:
+    if base is not None:
+        location = location.resolve(base.absolute(repository.top))
+    return ObjectStorage(open_storage(location.absolute(repository.top), writable=writable))
+
+
+def _embedded_of(url: str) -> str | None:
+    place = embedded(Location.parse(url))
+    return place.url if place is not None else None
+
+
+def _tracked_text(repository: Repository, treeish: str | None) -> bytes | None:
+    if treeish is not None:
+        return objects.blob_at(repository, treeish, TRACKED_NAME)
+    if repository.work_tree is not None and repository.own:
+        try:
+            with open(os.path.join(repository.work_tree, TRACKED_NAME), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, IsADirectoryError):
+            staged = objects.blob_at(repository, "", TRACKED_NAME)
+            if staged is not None:
+                return staged
+    return objects.blob_at(repository, "HEAD", TRACKED_NAME)
+
+
+def _remotes(values: Iterable[config.ConfigValue], top: str) -> tuple[Remote, ...]:
+    remotes: dict[str, Remote] = {}
+    for value in values:
+        section, _, variable = value.key.rpartition(".")
+        if section.startswith("remote.") and variable == "url":
+            name = section.removeprefix("remote.")
+            try:
+                remotes.setdefault(name, Remote(name, Location.parse(value.value).absolute(top)))
+            except DataregError:
+                continue
+    return tuple(remotes.values())

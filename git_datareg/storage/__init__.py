@@ -1,0 +1,109 @@
+"""Storages: places that keep values under keys, as one small interface.
+
+A back end knows how to reach its place and nothing of objects, pointers or
+repositories; what lies where is `git_datareg.layout`'s business. What differs
+between places is said by `Properties`, never by the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple, Protocol
+
+from git_datareg.errors import StorageNotConfiguredError
+from git_datareg.location import Location
+
+
+class Properties(NamedTuple):
+    """What callers may count on for a storage."""
+
+    #: Whether `put` and `delete` can work at all.
+    writable: bool
+    #: How many requests at once serve it best.
+    connections: int
+
+
+class Info(NamedTuple):
+    """A value that is there: its key and its bytes' number."""
+
+    key: str
+    size: int
+
+
+class Storage(Protocol):
+    """Values by key. Keys are relative, of ASCII, with "/" between their parts.
+
+    Every method may be called from several threads at once. Faults of the
+    place are a StorageError that names it: Denied when credentials or
+    permissions are the cause, Unavailable when a later try may succeed.
+    """
+
+    @property
+    def location(self) -> Location:
+        """Where it is, for messages and metafiles."""
+        ...
+
+    @property
+    def properties(self) -> Properties:
+        """What this storage can do; the same for its whole life."""
+        ...
+
+    def info(self, key: str) -> Info | None:
+        """The value's size, or None when there is no such key."""
+        ...
+
+    def open(self, key: str, offset: int = 0) -> BinaryIO:
+        """The value's bytes from `offset` on, as a stream that the caller closes.
+
+        Raises ObjectNotFoundError when there is no such key. A stream may end
+        early or hold wrong bytes: callers verify.
+        """
+        ...
+
+    def put(self, key: str, source: BinaryIO, size: int) -> bool:
+        """Store `size` bytes of `source` under a new key; False when the key is there already.
+
+        All or nothing: until the whole value is stored, the key is absent,
+        also after a crash. What is there is never replaced. Raises
+        IntegrityError when `source` has more or fewer bytes.
+        """
+        ...
+
+    def list(self, prefix: str) -> Iterator[Info]:
+        """The values whose keys begin with `prefix`, sorted by key."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a value; no fault when there is none."""
+        ...
+
+    def flush(self) -> None:
+        """Return when everything that `put` stored would survive a loss of power."""
+        ...
+
+    def file(self, key: str) -> str | None:
+        """A file on this machine that holds the value, or None; it must not be changed."""
+        ...
+
+    def url(self, key: str) -> str:
+        """A URL that names the value; nothing is looked up."""
+        ...
+
+
+def open_storage(location: Location, *, writable: bool = True) -> Storage:
+    """The storage at `location`; nothing is asked or created yet.
+
+    Raises StorageNotConfiguredError for a scheme that no back end serves.
+    """
+    if location.path is not None:
+        from git_datareg.storage.local import LocalStorage
+
+        return LocalStorage(location, writable=writable)
+    if location.scheme == "memory":
+        from git_datareg.storage.memory import MemoryStorage
+
+        return MemoryStorage.shared(location)
+    raise StorageNotConfiguredError(
+        f"no storage back end for {location.scheme}: {location}",
+        "a directory (a path or file://) works in this version",
+    )

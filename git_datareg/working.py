@@ -1,0 +1,187 @@
+"""The data files of a work tree: which there are, bringing them, putting them in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from git_datareg import placing
+from git_datareg.errors import DataregError, ObjectNotFoundError, PathNotFoundError, PointerError
+from git_datareg.filtering import Smudged
+from git_datareg.git import index, objects
+from git_datareg.git.repository import Repository
+from git_datareg.pointer import MAX_LENGTH, Pointer
+from git_datareg.sources import Project, Sources
+from git_datareg.transfer import Advance, Failure, download, no_progress
+
+
+class DataFile(NamedTuple):
+    """A file that is a pointer in Git."""
+
+    path: bytes
+    #: The pointer's own id in Git.
+    blob: str
+    pointer: Pointer
+
+
+def in_index(repository: Repository, paths: Sequence[bytes] = ()) -> list[DataFile]:
+    """The data files in the index (below `paths`, if given), without those in conflict.
+
+    Raises PointerError for a pointer that is not understood.
+    """
+    entries = [each for each in index.entries(repository, paths) if each.is_file and not each.stage]
+    return _data_files(repository, ((entry.path, entry.id) for entry in entries))
+
+
+def in_commit(repository: Repository, commit: str, paths: Sequence[bytes] = ()) -> list[DataFile]:
+    """The data files in a commit (below `paths`, if given)."""
+    entries = objects.tree_entries(repository, commit, recursive=True)
+    small = (
+        (entry.path, entry.id)
+        for entry in entries
+        if entry.mode.startswith("100") and (entry.size or 0) <= MAX_LENGTH
+    )
+    chosen = small if not paths else (each for each in small if _is_below(each[0], paths))
+    return _data_files(repository, chosen)
+
+
+def matching(
+    files: Iterable[DataFile], include: Sequence[str], exclude: Sequence[str]
+) -> list[DataFile]:
+    """The files whose paths the globs let through."""
+    return [file for file in files if is_chosen(file.path, include, exclude)]
+
+
+def is_chosen(path: bytes, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a path matches any of `include` (none: all do) and none of `exclude`.
+
+    A glob matches the whole path, a directory above the file, or, without
+    a slash, the file's name.
+    """
+    text = os.fsdecode(path)
+    included = not include or any(_matches(text, glob) for glob in include)
+    return included and not any(_matches(text, glob) for glob in exclude)
+
+
+def fetch(
+    project: Project,
+    files: Iterable[DataFile],
+    *,
+    treeish: str | None = None,
+    jobs: int | None = None,
+    advance: Advance = no_progress,
+) -> list[Failure]:
+    """Bring the objects of files into the cache; returns what failed."""
+    sources = Sources(project, treeish)
+    missing = [file for file in files if project.local.find(file.pointer) is None]
+    wants = [sources.want(file.pointer, file.path) for file in missing]
+    return download(wants, project.local.cache, jobs=jobs or project.settings.jobs, advance=advance)
+
+
+def checkout(
+    project: Project, paths: Sequence[bytes] = ()
+) -> tuple[int, list[tuple[bytes, DataregError]]]:
+    """Put data in the work tree where pointers are; returns how many files, and what failed.
+
+    Files that hold anything but their pointer are left alone. Files that are
+    gone come back when `paths` names them. Where git broke off its checkout
+    before it wrote an index, HEAD is taken up again.
+    """
+    repository = project.repository
+    resumed = _resume(repository)
+    files = in_index(repository, paths)
+    if paths and not files and not index.entries(repository, paths):
+        shown = ", ".join(os.fsdecode(path) for path in paths)
+        raise PathNotFoundError(f"no such file in the index: {shown}")
+    if paths or resumed:
+        _write_missing(repository, index.entries(repository, paths))
+    pending = [each for file in files if (each := _to_place(repository, file)) is not None]
+    pending += _stale(repository, files, {each.path for each in pending})
+    outcome = placing.place(
+        repository.top, repository.places.index_file, pending, project.local.find_whole
+    )
+    stale = [each for each in pending if each.path in outcome.stale]
+    if stale:
+        placing.forget_stat(repository, stale)
+    if not outcome.failures and not paths:
+        placing.forget(repository.places.git_dir)
+    failures = [(path, _with_hint(error)) for path, error in outcome.failures]
+    return outcome.placed, failures
+
+
+def missing(project: Project, files: Iterable[DataFile]) -> list[DataFile]:
+    """The files whose objects are not on this machine."""
+    return [file for file in files if project.local.find(file.pointer) is None]
+
+
+def _data_files(repository: Repository, entries: Iterable[tuple[bytes, str]]) -> list[DataFile]:
+    listed = list(entries)
+    contents = dict(objects.read_small_blobs(repository, (id for _, id in listed), MAX_LENGTH))
+    found = []
+    for path, id in listed:
+        try:
+            pointer = Pointer.parse(contents[id]) if id in contents else None
+        except PointerError as error:
+            raise PointerError(f"{os.fsdecode(path)}: {error.message}", *error.hints) from error
+        if pointer is not None:
+            found.append(DataFile(path, id, pointer))
+    return found
+
+
+def _to_place(repository: Repository, file: DataFile) -> Smudged | None:
+    """What is to be put in place for a file whose work tree file is its pointer."""
+    text = file.pointer.encode()
+    try:
+        with open(os.path.join(os.fsencode(repository.top), file.path), "rb") as present:
+            is_pointer = present.read(len(text) + 1) == text
+    except OSError:
+        return None
+    return Smudged(file.path, file.blob, file.pointer, deferred=True) if is_pointer else None
+
+
+def _stale(repository: Repository, files: Iterable[DataFile], placed: set[bytes]) -> list[Smudged]:
+    """Files in place whose index entries git takes for changed, as a killed git leaves them."""
+    changed = set(index.changed_in_work_tree(repository))
+    return [
+        Smudged(file.path, file.blob, file.pointer, deferred=False)
+        for file in files
+        if file.path in changed and file.path not in placed
+    ]
+
+
+def _resume(repository: Repository) -> bool:
+    """After a clone whose checkout failed there is a HEAD and no index: make one."""
+    if os.path.exists(repository.places.index_file) or not objects.existing(repository, ["HEAD"]):
+        return False
+    repository.run("read-tree", "HEAD")
+    return True
+
+
+def _write_missing(repository: Repository, entries: Iterable[index.IndexEntry]) -> None:
+    """Have git write the files that are not there; our filter leaves pointers then."""
+    top = os.fsencode(repository.top)
+    gone = [entry.path for entry in entries if not os.path.lexists(os.path.join(top, entry.path))]
+    if gone:
+        names = b"".join(path + b"\0" for path in dict.fromkeys(gone))
+        repository.run("checkout-index", "-u", "-z", "--stdin", input=names)
+
+
+def _is_below(path: bytes, tops: Sequence[bytes]) -> bool:
+    return any(path == top or path.startswith(top + b"/") or top in (b"", b".") for top in tops)
+
+
+def _matches(path: str, glob: str) -> bool:
+    name = path.rpartition("/")[2]
+    return (
+        fnmatchcase(path, glob)
+        or fnmatchcase(path, glob.rstrip("/") + "/*")
+        or ("/" not in glob and fnmatchcase(name, glob))
+    )
+
+
+def _with_hint(error: DataregError) -> DataregError:
+    if isinstance(error, ObjectNotFoundError) and not error.hints:
+        return ObjectNotFoundError(error.message, "git datareg pull fetches what is missing")
+    return error
