@@ -11,6 +11,10 @@ from __future__ import annotations
 TRACKED = b"filter=datareg -text -merge -diff"
 
 
+#: What keeps a file below a tracked pattern as it would be without it.
+PLAIN = b"!filter !text !merge !diff"
+
+
 def patterns(text: bytes) -> list[str]:
     """The patterns that the file tracks, in the file's order, unquoted."""
     return [
@@ -39,17 +43,45 @@ def literal(path: str) -> str:
     return "/" + escaped
 
 
+def with_import(text: bytes, name: str, data: list[str], plain: list[str]) -> bytes:
+    """The text with the lines that the import `name`, which lies beside the file, needs.
+
+    `data` and `plain` are the paths of its files, relative to it; "" is the
+    import itself. The filter is set for the data and kept off the plain files.
+    """
+    top = literal(name)
+    lines = [
+        line
+        for line in text.splitlines(keepends=True)
+        if not ((pattern := _pattern(line)) == top or (pattern or "").startswith(top + "/"))
+    ]
+    if data:
+        if lines and not lines[-1].endswith(b"\n"):
+            lines[-1] += b"\n"
+        lines.append(_quoted(top if data == [""] else top + "/**") + b" " + TRACKED + b"\n")
+        lines += [_quoted(literal(f"{name}/{path}")) + b" " + PLAIN + b"\n" for path in plain]
+    return b"".join(lines)
+
+
 def _tracked_pattern(line: bytes) -> str | None:
+    pattern, rest = _split(line)
+    return pattern if b"filter=datareg" in rest.split() else None
+
+
+def _pattern(line: bytes) -> str | None:
+    return _split(line)[0]
+
+
+def _split(line: bytes) -> tuple[str | None, bytes]:
+    """A line's pattern, unquoted, and its attributes; no pattern for anything else."""
     line = line.strip()
     if not line or line.startswith((b"#", b"[attr]")):
-        return None
+        return None, b""
     if line.startswith(b'"'):
         pattern, rest = _unquoted(line)
     else:
         pattern, _, rest = line.replace(b"\t", b" ").partition(b" ")
-    if b"filter=datareg" not in rest.split():
-        return None
-    return pattern.decode("utf-8", "surrogateescape")
+    return pattern.decode("utf-8", "surrogateescape"), rest
 
 
 def _quoted(pattern: str) -> bytes:

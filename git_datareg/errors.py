@@ -28,12 +28,15 @@
     │   └── RemoteProtocolError        the peer broke it
     └── PartialError              1    some were done, some failed; each was reported
 
-Where Python has a class of its own for a fault, ours derive from it too, so
-that code that uses the API like `open()` catches what it expects. Printing
+Where Python has a class of its own for a fault, ours derive from it too, with
+its `errno`, so that code that uses the API like `open()` catches what it
+expects. All of them survive pickling: pools hand them on. Printing
 and exit codes are the business of the programs (`git_datareg.main`).
 """
 
 from __future__ import annotations
+
+import errno as _errno
 
 
 class DataregError(Exception):
@@ -54,7 +57,8 @@ class DataregError(Exception):
         return self.message
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.message, *self.hints))
+        # With the attributes: else what a subclass adds would be lost between processes.
+        return (type(self), (self.message, *self.hints), self.__dict__)
 
 
 class UsageError(DataregError):
@@ -67,6 +71,7 @@ class NotFoundError(DataregError, FileNotFoundError):
     """Something that was named does not exist."""
 
     exit_code = 3
+    errno = _errno.ENOENT
 
 
 class RepositoryNotFoundError(NotFoundError):
@@ -89,6 +94,7 @@ class IsDirectoryError(DataregError, IsADirectoryError):
     """A directory was named where a file is needed."""
 
     exit_code = 3
+    errno = _errno.EISDIR
 
 
 class RefusedError(DataregError):
@@ -99,6 +105,8 @@ class RefusedError(DataregError):
 
 class TargetExistsError(RefusedError, FileExistsError):
     """The target of a write is already there."""
+
+    errno = _errno.EEXIST
 
 
 class LocalChangesError(RefusedError):
@@ -125,6 +133,8 @@ class StorageNotFoundError(StorageError):
 
 class StorageDeniedError(StorageError, PermissionError):
     """The storage refuses us: credentials or permissions."""
+
+    errno = _errno.EACCES
 
 
 class StorageReadOnlyError(StorageError):

@@ -15,6 +15,7 @@ import fcntl
 import os
 import stat
 import time
+from functools import cache
 from types import TracebackType
 
 #: How names of temporary files begin unless the caller says otherwise.
@@ -28,6 +29,9 @@ _RANGE_SIZE = 1 << 30
 _FICLONE = 0x40049409
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+#: What a kernel, a C library or a file system says that does not know the flags.
+_NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -185,6 +189,31 @@ def move_new(source: bytes, target: bytes, *, dir_fd: int | None = None) -> None
         os.unlink(source, dir_fd=dir_fd)
 
 
+def exchange(first: str | bytes, second: str | bytes) -> None:
+    """Swap two names on one file system, in one step where the system can (renameat2(2)).
+
+    Elsewhere `second` is moved away first: someone may look while it is not there.
+    """
+    one, other = os.fsencode(first), os.fsencode(second)
+    number = _renameat2(_AT_FDCWD, one, other, _RENAME_EXCHANGE)
+    if number == 0:
+        return
+    if number not in _NO_FLAGS:
+        raise OSError(number, os.strerror(number), os.fsdecode(other))
+    aside = os.path.join(os.path.dirname(other), temporary_name())
+    os.rename(other, aside)
+    os.rename(one, other)
+    os.rename(aside, one)
+
+
+@cache
+def umask() -> int:
+    """The process's umask, which is asked for once: reading it means setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def sync_directory(directory: str | bytes) -> None:
     """Bring the names in `directory` ("" is the current one) to disk, as fsync(2) asks for."""
     descriptor = os.open(os.fsencode(directory) or b".", os.O_RDONLY | os.O_DIRECTORY)
@@ -289,17 +318,21 @@ def _rename_exclusively(
     source: bytes, target: bytes, dir_fd: int | None, no_links: OSError
 ) -> None:
     """renameat2(2) with RENAME_NOREPLACE; raises `no_links` where there is no such thing."""
-    # Python has no such call, and ctypes costs start-up time: only exFAT and its like come here.
+    at = _AT_FDCWD if dir_fd is None else dir_fd
+    number = _renameat2(at, source, target, _RENAME_NOREPLACE)
+    if number in _NO_FLAGS:
+        raise no_links
+    if number:
+        raise OSError(number, os.strerror(number), os.fsdecode(target))
+
+
+def _renameat2(at: int, source: bytes, target: bytes, flags: int) -> int:
+    """The system call by that name; returns 0 or the error number."""
+    # Python has no such call, and ctypes costs start-up time.
     import ctypes
 
-    at = _AT_FDCWD if dir_fd is None else dir_fd
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except AttributeError:
-        raise no_links from None
-    if rename(at, source, at, target, _RENAME_NOREPLACE) == 0:
-        return
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-        raise no_links
-    raise OSError(number, os.strerror(number), os.fsdecode(target))
+        return errno.ENOSYS
+    return 0 if rename(at, source, at, target, flags) == 0 else ctypes.get_errno()

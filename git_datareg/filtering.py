@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 from git_datareg.digest import digest_of
 from git_datareg.objects import ObjectDirectory, ObjectWriter
-from git_datareg.pointer import Pointer
+from git_datareg.pointer import MAX_LENGTH, Pointer, looks_like_pointer
 
 #: Files that tell Git or us how to work; as pointers they would tell nothing.
 _NEVER_POINTERS = frozenset((b".gitattributes", b".gitignore", b".gitmodules", b".datareg"))
 #: Content up to this many bytes is held in memory before it goes to a file.
 _HELD = 1024 * 1024
 _CHUNK = 1024 * 1024
+#: The bytes of the marks of UTF-8, UTF-16 and UTF-32.
+_BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe"
 
 
 def is_data(path: bytes) -> bool:
@@ -49,6 +51,18 @@ def smudge(spool: Spool) -> Pointer | None:
     """
     held = spool.held()
     return Pointer.parse(held) if held is not None else None
+
+
+def may_be_converted(spool: Spool) -> bool:
+    """Whether content may be a pointer in other line ends or another encoding.
+
+    Git converts blobs by `core.autocrlf`, `eol`, `ident` and
+    `working-tree-encoding` before smudge sees them (gitattributes(5)).
+    """
+    held = spool.held() or b""
+    return len(held) <= 4 * MAX_LENGTH and looks_like_pointer(
+        held.replace(b"\0", b"").lstrip(_BYTE_ORDER_MARKS)
+    )
 
 
 def fingerprint(content: bytes | bytearray) -> Pointer:

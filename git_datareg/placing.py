@@ -4,33 +4,44 @@ Git waits for its filter to end, with index and work tree written and no lock
 held (docs/design.md, "Deferred checkout"). Files that are placed here get an
 mtime older than the index's, and the stat data in their entries: so
 `git status` neither reads them again nor asks the filter.
+
+What is to be placed is also noted on disk, for the hooks, which run before
+that, and for a filter that does not live to the end.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from git_datareg import gitindex
+from git_datareg import gitindex, signals
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
     RefusedError,
     StorageUnavailableError,
+    UnsafePathError,
 )
+from git_datareg.files import write_all, write_atomically
 from git_datareg.filtering import Smudged
 from git_datareg.git import index
 from git_datareg.git.repository import Repository
 from git_datareg.gitindex import EntryStat
 from git_datareg.objects import is_object
 from git_datareg.pointer import Pointer
-from git_datareg.worktree import Directory
+from git_datareg.worktree import Directory, check_relative_path
 
 #: Older by more than one tick of the coarsest clock in use (FAT: two seconds).
 _OLDER_NS = 2_000_000_000
+#: Seconds in which another git is through with the index.
+LOCK_SECONDS = 5.0
+#: Begins a note: no path holds a NUL, so it is found again behind a note cut short.
+_NOTE = b"\0\0"
+#: More paths are not handed to git one by one: a command line has its limits.
+_MANY = 100
 
 
 class Outcome(NamedTuple):
@@ -50,14 +61,16 @@ def place(
     index_file: str,
     files: Iterable[Smudged],
     find: Callable[[Pointer], str | None],
+    *,
+    lock_seconds: float = LOCK_SECONDS,
 ) -> Outcome:
     """Give each of the files its content and its index entry its stat data.
 
     A file is replaced only while it holds exactly what Git wrote there. Each
     is whole or untouched at any moment; one that fails does not keep the
-    others back.
+    others back. Waits for the index at most `lock_seconds`.
     """
-    mtime_ns = _safe_mtime(index_file)
+    mtime_ns = safe_mtime(index_file)
     updates: dict[bytes, EntryStat] = {}
     changed: list[bytes] = []
     failures: list[tuple[bytes, DataregError]] = []
@@ -74,7 +87,7 @@ def place(
                     changed.append(file.path)
                 else:
                     updates[file.path] = EntryStat.from_stat(file.blob, result)
-    stale = gitindex.patch_file(index_file, updates) if updates else frozenset()
+    stale = _patch(index_file, updates, lock_seconds)
     return Outcome(len(updates), changed, failures, stale)
 
 
@@ -82,13 +95,19 @@ def _place_one(
     root: Directory, file: Smudged, find: Callable[[Pointer], str | None], mtime_ns: int
 ) -> os.stat_result | None:
     if not file.deferred:
-        return root.touch(file.path, lambda fd: is_object(fd, file.content), mtime_ns)
-    mode = root.mode(file.path)
+        try:
+            return root.touch(file.path, lambda fd: is_object(fd, file.content), mtime_ns)
+        except (OSError, UnsafePathError):
+            # The file is complete; all that is lost is that git reads it once more.
+            return None
+    mode = _mode(root, file.path)
     if mode is None:
         return None
     path = find(file.content)
     if path is None:
-        raise ObjectNotFoundError(f"object {file.content.digest} is not on this machine any more")
+        raise ObjectNotFoundError(
+            f"object {file.content.digest} is not on this machine any more", "git datareg pull"
+        )
     text = file.content.encode()
     with open(path, "rb") as source:
         return root.place(
@@ -100,42 +119,128 @@ def _place_one(
         )
 
 
+def _mode(root: Directory, path: bytes) -> int | None:
+    """The permissions of the file that git wrote at `path`; None when it is not there."""
+    check_relative_path(path)
+    try:
+        return root.mode(path)
+    except (NotADirectoryError, UnsafePathError):
+        # Where git had made a directory there is now a file or a symlink: another
+        # commit of a rebase put it there, or the user did.
+        return None
+
+
+def _patch(
+    index_file: str, updates: dict[bytes, EntryStat], lock_seconds: float
+) -> frozenset[bytes]:
+    if not updates:
+        return frozenset()
+    try:
+        # A lock left behind would stop every git after us.
+        with signals.held():
+            return gitindex.patch_file(index_file, updates, timeout=lock_seconds)
+    except OSError:
+        return frozenset(updates)
+
+
+def index_lock(index_file: str) -> int | None:
+    """Which lock on the index there is now, or None; the next one is another."""
+    try:
+        return os.stat(index_file + ".lock").st_ino
+    except OSError:
+        return None
+
+
 def note(git_dir: str, file: Smudged) -> None:
-    """Remember on disk that a file is to follow, for hooks and for a git that is killed."""
+    """Remember on disk that a file is to follow; several processes may do so at once."""
     path = _notes(git_dir)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "ab") as notes:
-        notes.write(b"%s\0%s\0%s\0" % (file.path, file.blob.encode(), file.content.encode()))
+    record = _NOTE + b"\0".join((file.path, file.blob.encode(), file.content.encode()))
+    with _locked(path) as notes:
+        write_all(notes, record)
 
 
 def noted(git_dir: str) -> list[Smudged]:
     """The files that were noted and not forgotten, each once, as last noted."""
     try:
         with open(_notes(git_dir), "rb") as notes:
-            fields = notes.read().split(b"\0")
+            found = [_parse(record) for record in notes.read().split(_NOTE)]
     except FileNotFoundError:
         return []
-    files = {}
-    # A writer that was killed may have left a record cut short.
-    for path, blob, text in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
+    return list({file.path: file for file in found if file is not None}.values())
+
+
+def forget(git_dir: str, paths: Collection[bytes] | None = None) -> None:
+    """Forget what is noted of `paths`, or everything: it is in place or not Git's any more."""
+    path = _notes(git_dir)
+    if not os.path.exists(path):
+        return
+    with _locked(path) as notes:
+        left = [] if paths is None else _records_without(notes, paths)
+        if left:
+            write_atomically(path, b"".join(_NOTE + record for record in left), sync=False)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+
+def _records_without(notes: int, paths: Collection[bytes]) -> list[bytes]:
+    with open(notes, "rb", closefd=False) as file:
+        file.seek(0)
+        records = file.read().split(_NOTE)
+    gone = frozenset(paths)
+    kept = ((record, _parse(record)) for record in records)
+    return [record for record, file in kept if file is not None and file.path not in gone]
+
+
+def _parse(record: bytes) -> Smudged | None:
+    """What a note says; None for one that a killed writer, or a full disk, cut short."""
+    # What was cut short may end in a NUL, which then stands before the next note.
+    fields = record.strip(b"\0").split(b"\0")
+    if len(fields) != 3:
+        return None
+    path, blob, text = fields
+    try:
         pointer = Pointer.parse(text)
-        if pointer is not None:
-            files[path] = Smudged(path, blob.decode("ascii", "replace"), pointer, deferred=True)
-    return list(files.values())
+    except DataregError:
+        # A later git-datareg's; it will see to it.
+        return None
+    is_whole = pointer is not None and path and len(blob) in (40, 64) and blob.isalnum()
+    return Smudged(path, blob.decode(), pointer, deferred=True) if is_whole and pointer else None
 
 
-def forget(git_dir: str) -> None:
-    """Forget the notes: what they named is in place."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_notes(git_dir))
+@contextmanager
+def _locked(path: str) -> Iterator[int]:
+    """The notes, open for appending; other processes that do this wait."""
+    import fcntl
+
+    while True:
+        notes = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            # A file system without locks: two gits at once in one work tree are rare.
+            with suppress(OSError):
+                fcntl.flock(notes, fcntl.LOCK_EX)
+            if _is_at(notes, path):
+                yield notes
+                return
+        finally:
+            os.close(notes)
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    """Whether the file is still there under its name: the last owner may have replaced it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _notes(git_dir: str) -> str:
     return os.path.join(git_dir, "datareg", "pending")
 
 
-def _safe_mtime(index_file: str) -> int:
-    """An mtime that is older than the index's, which may keep the one it has."""
+def safe_mtime(index_file: str) -> int:
+    """An mtime (ns) that is older than the index's, which may keep the one it has."""
     try:
         index_ns = os.stat(index_file).st_mtime_ns
     except FileNotFoundError:
@@ -155,10 +260,11 @@ def forget_stat(repository: Repository, files: Iterable[Smudged]) -> None:
 
     Git compares their content at its next look. With stat data of the pointer
     it would call the file changed without a look. Entries that are not the
-    file's pointer are left: there the file is changed indeed.
+    file's pointer are left: there the file is changed indeed. Raises GitError
+    when git can't write the index.
     """
     blobs = {file.path: file.blob for file in files}
-    entries = index.entries(repository, list(blobs))
+    entries = index.entries(repository, list(blobs) if len(blobs) <= _MANY else ())
     index.stage(
         repository,
         [

@@ -59,7 +59,7 @@ def open_project(
     """
     values = config.read(repository if repository.own else None)
     settings = settings_module.build(values, _tracked_text(repository, treeish), environ)
-    own = ObjectDirectory(repository.places.own_objects)
+    own = ObjectDirectory(repository.places.own_objects) if repository.own else None
     local = LocalObjects(own, ObjectDirectory(settings.cache))
     remotes = config.read(repository) if not repository.own else values
     return Project(repository, settings, local, _remotes(remotes, repository.top))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from git_datareg.errors import DataregError, PartialError
 
 if TYPE_CHECKING:
+    import argparse
     from typing import NoReturn
 
     from tqdm import tqdm
@@ -84,17 +85,23 @@ def listing(names: Iterable[str], most: int = 10) -> str:
 class Progress:
     """A bar of bytes on a terminal, while its context lasts; elsewhere silent.
 
-    `show` None means: on a terminal. `advance` may be called from any thread.
+    `total` None is not known yet; `show` None means: on a terminal. `advance`
+    may be called from any thread.
     """
 
-    def __init__(self, action: str, total: int, *, show: bool | None = None) -> None:
+    def __init__(self, action: str, total: int | None = None, *, show: bool | None = None) -> None:
         self._action = action
         self._total = total
         self._show = sys.stderr.isatty() if show is None else show
         self._bar: tqdm[NoReturn] | None = None
 
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, action: str, total: int | None = None) -> Progress:
+        """The bar that a command's `-q` and `--progress` ask for."""
+        return cls(action, total, show=False if arguments.quiet else arguments.progress)
+
     def __enter__(self) -> Progress:
-        if self._show and self._total:
+        if self._show and self._total != 0:
             from tqdm import tqdm
 
             self._bar = tqdm(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from git_datareg import placing
@@ -12,6 +11,7 @@ from git_datareg.errors import DataregError, ObjectNotFoundError, PathNotFoundEr
 from git_datareg.filtering import Smudged
 from git_datareg.git import index, objects
 from git_datareg.git.repository import Repository
+from git_datareg.globs import is_chosen
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.sources import Project, Sources
 from git_datareg.transfer import Advance, Failure, download, no_progress
@@ -52,17 +52,6 @@ def matching(
 ) -> list[DataFile]:
     """The files whose paths the globs let through."""
     return [file for file in files if is_chosen(file.path, include, exclude)]
-
-
-def is_chosen(path: bytes, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    """Whether a path matches any of `include` (none: all do) and none of `exclude`.
-
-    A glob matches the whole path, a directory above the file, or, without
-    a slash, the file's name.
-    """
-    text = os.fsdecode(path)
-    included = not include or any(_matches(text, glob) for glob in include)
-    return included and not any(_matches(text, glob) for glob in exclude)
 
 
 def fetch(
@@ -114,6 +103,29 @@ def checkout(
 def missing(project: Project, files: Iterable[DataFile]) -> list[DataFile]:
     """The files whose objects are not on this machine."""
     return [file for file in files if project.local.find(file.pointer) is None]
+
+
+def unplaced(project: Project, files: Iterable[DataFile]) -> list[DataFile]:
+    """The files whose work tree file is still the pointer."""
+    return [file for file in files if _to_place(project.repository, file) is not None]
+
+
+def changed(project: Project, files: Iterable[DataFile]) -> list[bytes]:
+    """The paths of files that differ from the index, or are gone."""
+    known = {file.path for file in files}
+    return [path for path in index.changed_in_work_tree(project.repository) if path in known]
+
+
+def staged(project: Project, files: Iterable[DataFile]) -> list[bytes]:
+    """The paths of data files that the next commit would add, change or remove."""
+    repository = project.repository
+    known = {file.path for file in files}
+    differing = index.staged_changes(repository)
+    gone = _data_files(
+        repository, ((each.path, each.old) for each in differing if each.path not in known)
+    )
+    removed = {file.path for file in gone}
+    return [each.path for each in differing if each.path in known or each.path in removed]
 
 
 def _data_files(repository: Repository, entries: Iterable[tuple[bytes, str]]) -> list[DataFile]:
@@ -170,15 +182,6 @@ def _write_missing(repository: Repository, entries: Iterable[index.IndexEntry]) 
 
 def _is_below(path: bytes, tops: Sequence[bytes]) -> bool:
     return any(path == top or path.startswith(top + b"/") or top in (b"", b".") for top in tops)
-
-
-def _matches(path: str, glob: str) -> bool:
-    name = path.rpartition("/")[2]
-    return (
-        fnmatchcase(path, glob)
-        or fnmatchcase(path, glob.rstrip("/") + "/*")
-        or ("/" not in glob and fnmatchcase(name, glob))
-    )
 
 
 def _with_hint(error: DataregError) -> DataregError:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from git_datareg.errors import DataregError, RepositoryNotFoundError
+from git_datareg.errors import DataregError, RepositoryNotFoundError, UnsafePathError
 from git_datareg.filtering import Smudged
 from git_datareg.git import places
 from git_datareg.git.places import Places
@@ -21,6 +21,9 @@ from git_datareg.pointer import Pointer
 if TYPE_CHECKING:
     from git_datareg.bringing import Bringer
     from git_datareg.git.repository import Repository
+    from git_datareg.location import Location
+    from git_datareg.registry import Source
+    from git_datareg.settings import Settings
     from git_datareg.sources import Project
 
 SKIP_VARIABLE = "GIT_DATAREG_SKIP_SMUDGE"
@@ -33,6 +36,8 @@ class Workspace:
     def __init__(self, directory: str, environ: Mapping[str, str]) -> None:
         self._directory = directory
         self._environ = environ
+        #: The lock on the index that the git which started us was last seen with.
+        self._lock: int | None = None
 
     @cached_property
     def places(self) -> Places:
@@ -60,6 +65,29 @@ class Workspace:
         """The repository with its settings and storages."""
         return self._open_project(None)
 
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force: the repository's, or outside of one the user's alone."""
+        if self.repository_or_none is not None:
+            return self.project.settings
+        from git_datareg import settings
+        from git_datareg.git import config
+
+        return settings.build(config.read(None), None, self._environ)
+
+    @property
+    def reading_objects(self) -> LocalObjects:
+        """The objects on this machine, also outside of repositories."""
+        if self.repository_or_none is not None:
+            return self.project.local
+        return LocalObjects(None, ObjectDirectory(self.settings.cache))
+
+    def open_source(self, location: Location, rev: str | None) -> Source:
+        """A registry at a revision (None: its default branch), with what git must fetch fetched."""
+        from git_datareg import registry
+
+        return registry.open_source(location, rev, self.settings.cache, self._environ)
+
     @property
     def own_objects(self) -> ObjectDirectory:
         """Where clean puts objects."""
@@ -77,10 +105,17 @@ class Workspace:
         items, _ = settings.read_tracked(text)
         return settings.threshold_of(items)
 
-    @property
+    @cached_property
     def local(self) -> LocalObjects:
         """The objects on this machine."""
-        return self.project.local
+        from git_datareg import settings
+        from git_datareg.git import config
+
+        # Without `.datareg`, which has no say in it: while it can't be read, a
+        # checkout must go on, if only to that of a better one.
+        values = () if self._environ.get("GIT_DATAREG_CACHE") else config.read(self.repository)
+        cache = settings.build(values, None, self._environ).cache
+        return LocalObjects(self.own_objects, ObjectDirectory(cache))
 
     @cached_property
     def bringer(self) -> Bringer:
@@ -104,24 +139,65 @@ class Workspace:
         found = self.local.find_whole(pointer)
         return found or self.bringer.bring(pointer, path, treeish)
 
-    def note_deferred(self, file: Smudged) -> None:
-        """Remember on disk that a file is to follow."""
+    def from_top(self, paths: Iterable[str]) -> list[bytes]:
+        """Paths from the current directory as Git spells them, from the work tree's top.
+
+        Raises UnsafePathError for those outside.
+        """
+        top = os.path.realpath(self.repository.top)
+        found = []
+        for path in paths:
+            absolute = os.path.abspath(os.path.join(self._directory, path))
+            parent = os.path.realpath(os.path.dirname(absolute))
+            relative = os.path.relpath(os.path.join(parent, os.path.basename(absolute)), top)
+            if relative == ".." or relative.startswith("../"):
+                raise UnsafePathError(f"outside of the repository: {path}")
+            found.append(os.fsencode(relative))
+        return found
+
+    def blob(self, id: str) -> bytes:
+        """What Git stores under an object id."""
+        from git_datareg.git import objects
+
+        [(_, content)] = objects.read_blobs(self.repository, [id])
+        return content
+
+    def note(self, file: Smudged) -> None:
+        """Remember a file that git is about to write; on disk, too, if its content is to follow."""
         from git_datareg import placing
 
-        placing.note(self.places.git_dir, file)
+        if file.deferred:
+            placing.note(self.places.git_dir, file)
+        self._lock = placing.index_lock(self.places.index_file)
 
     def settle(self, smudged: Iterable[Smudged]) -> list[tuple[bytes, DataregError]]:
         """Put deferred files in place and bring the index up to date; returns what failed."""
         from git_datareg import placing
 
         files = list(smudged)
-        outcome = placing.place(self.top, self.places.index_file, files, self.local.find)
-        if outcome.stale:
-            stale = [file for file in files if file.path in outcome.stale]
-            placing.forget_stat(self.repository, stale)
-        if any(file.deferred for file in files) and not outcome.failures:
-            placing.forget(self.places.git_dir)
-        return outcome.failures
+        index_file = self.places.index_file
+        # A git that still holds its lock has died, or is about to: the index
+        # knows none of these files, and to wait would be in vain.
+        is_lost = self._lock is not None and placing.index_lock(index_file) == self._lock
+        outcome = placing.place(
+            self.top,
+            index_file,
+            files,
+            lambda pointer: self.local.find(pointer),
+            lock_seconds=0 if is_lost else placing.LOCK_SECONDS,
+        )
+        failures = list(outcome.failures)
+        if outcome.stale and not is_lost:
+            try:
+                stale = [file for file in files if file.path in outcome.stale]
+                placing.forget_stat(self.repository, stale)
+            except DataregError as error:
+                failures.append((os.fsencode(index_file), error))
+        failed = {path for path, _ in failures}
+        placing.forget(
+            self.places.git_dir, {file.path for file in files if file.path not in failed}
+        )
+        return failures
 
     @property
     def top(self) -> str:

@@ -144,6 +144,19 @@ class Directory:
         finally:
             _close(chain)
 
+    def link(self, relative: bytes, existing: str | bytes) -> os.stat_result:
+        """Give the file `existing` (trusted, on this file system) a second name at `relative`.
+
+        Missing directories are made. Raises FileExistsError when the name is taken.
+        """
+        names = _split(relative)
+        chain = self._descend(relative, names, True)
+        try:
+            os.link(existing, names[-1], dst_dir_fd=chain[-1], follow_symlinks=False)
+            return os.stat(names[-1], dir_fd=chain[-1], follow_symlinks=False)
+        finally:
+            _close(chain)
+
     def symlink(
         self, relative: bytes, target: bytes, *, replace: bool = True, create_parents: bool = True
     ) -> os.stat_result:

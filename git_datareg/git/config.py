@@ -21,9 +21,12 @@ class ConfigValue(NamedTuple):
 
 
 def read(repository: Repository | None) -> list[ConfigValue]:
-    """All configuration in force, in git's order; outside repositories the user's alone."""
+    """All configuration in force, in git's order; without a repository the user's alone."""
     arguments = ("config", "--list", "-z", "--show-origin")
-    output = process.run(arguments, own=False) if repository is None else repository.run(*arguments)
+    if repository is None:
+        output = process.run(arguments, own=False, extra=process.users_only())
+    else:
+        output = repository.run(*arguments)
     fields = output.decode("utf-8", "surrogateescape").split("\0")
     values = []
     for origin, setting in zip(fields[0::2], fields[1::2], strict=False):

@@ -85,3 +85,27 @@ def changed_in_work_tree(repository: Repository, paths: Sequence[bytes] = ()) ->
         *(path.decode("utf-8", "surrogateescape") for path in paths),
     )
     return [path for path in output.split(b"\0") if path]
+
+
+class StagedChange(NamedTuple):
+    """A path whose staged entry is not what HEAD has."""
+
+    path: bytes
+    #: The id that HEAD has there; all zeros for none.
+    old: str
+
+
+def staged_changes(repository: Repository) -> list[StagedChange]:
+    """What the next commit would change; everything, where there is no commit yet."""
+    has_head, _, _ = repository.run_unchecked("rev-parse", "--verify", "--quiet", "HEAD")
+    base = "HEAD" if has_head == 0 else _empty_tree(repository)
+    output = repository.run("diff-index", "--cached", "-z", "--no-renames", base)
+    fields = output.split(b"\0")
+    return [
+        StagedChange(path, head.split()[2].decode())
+        for head, path in zip(fields[0::2], fields[1::2], strict=False)
+    ]
+
+
+def _empty_tree(repository: Repository) -> str:
+    return repository.run("hash-object", "-t", "tree", "--stdin", input=b"").decode().strip()

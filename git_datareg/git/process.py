@@ -41,11 +41,18 @@ LOCAL_VARIABLES = (
 SKIP_SMUDGE = "GIT_DATAREG_SKIP_SMUDGE"
 
 
-def environment(*, own: bool, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+#: What says of a `git -c key=value` that it was said; the values are in GIT_CONFIG_KEY_<n>.
+_GIVEN_CONFIG = ("GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
+
+
+def environment(
+    *, own: bool, transport: bool = False, extra: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """The environment for a child git.
 
     `own`: it works on the repository that our caller (often git) set us on;
-    otherwise everything that names a repository is left out.
+    otherwise everything that names a repository is left out. `transport`: it
+    talks to a remote, whose hooks on this machine would inherit our switches.
     """
     variables = dict(os.environ)
     if not own:
@@ -53,9 +60,34 @@ def environment(*, own: bool, extra: Mapping[str, str] | None = None) -> dict[st
             variables.pop(name, None)
     # Messages are parsed here and there; LC_ALL would win over LC_MESSAGES.
     variables["LC_ALL"] = "C.UTF-8"
-    variables[SKIP_SMUDGE] = "1"
-    variables["GIT_OPTIONAL_LOCKS"] = "0"
+    if not transport:
+        variables[SKIP_SMUDGE] = "1"
+        variables["GIT_OPTIONAL_LOCKS"] = "0"
     variables.update(extra or {})
+    return variables
+
+
+def users_only() -> dict[str, str]:
+    """What makes a git that is not `own` see the user's configuration and no repository's.
+
+    That is the system's, the global one and what the command line gave by `git -c`.
+    """
+    given = {name: os.environ[name] for name in _GIVEN_CONFIG if name in os.environ}
+    # Even around the current directory there is no repository then.
+    return {**given, "GIT_DIR": os.devnull}
+
+
+def with_config(settings: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The variables that give an own git these settings, after all that it has (git-config(1)).
+
+    Unlike `-c`, this takes keys that hold "=", as URLs may.
+    """
+    count = os.environ.get("GIT_CONFIG_COUNT", "")
+    start = int(count) if count.isdigit() else 0
+    variables = {"GIT_CONFIG_COUNT": str(start + len(settings))}
+    for number, (key, value) in enumerate(settings, start):
+        variables[f"GIT_CONFIG_KEY_{number}"] = key
+        variables[f"GIT_CONFIG_VALUE_{number}"] = value
     return variables
 
 
@@ -105,6 +137,7 @@ def start(
     arguments: Sequence[str],
     *,
     own: bool = True,
+    transport: bool = False,
     cwd: str | None = None,
     extra: Mapping[str, str] | None = None,
     stdin: int | None = None,
@@ -116,7 +149,7 @@ def start(
         return subprocess.Popen(
             ["git", *arguments],
             cwd=cwd,
-            env=environment(own=own, extra=extra),
+            env=environment(own=own, transport=transport, extra=extra),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

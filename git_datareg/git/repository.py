@@ -10,6 +10,9 @@ from git_datareg.errors import GitError, RepositoryNotFoundError, RevisionNotFou
 from git_datareg.git import process
 from git_datareg.git.places import Places
 
+#: What `git rev-parse` says of each repository, apart from its work tree.
+_FACTS = 4
+
 
 class Repository(NamedTuple):
     """One Git repository: where it is, and whose it is.
@@ -87,13 +90,7 @@ def find(directory: str | None = None) -> Repository:
 
     Raises RepositoryNotFoundError when there is none.
     """
-    code, output, errors = _rev_parse(directory, own=True)
-    if code != 0:
-        if "not a git repository" in errors:
-            where = os.path.abspath(directory or ".")
-            raise RepositoryNotFoundError(f"not a git repository: {where}")
-        raise process.failure(["rev-parse"], errors)
-    return _described(output, directory or ".", own=True)
+    return _described(_rev_parse(directory or ".", own=True), own=True)
 
 
 def open_foreign(directory: str) -> Repository:
@@ -104,20 +101,13 @@ def open_foreign(directory: str) -> Repository:
     parent = os.path.dirname(os.path.abspath(directory))
     if not os.path.isdir(directory):
         raise RepositoryNotFoundError(f"no such repository: {directory}")
-    code, output, errors = _rev_parse(
-        directory, own=False, extra={"GIT_CEILING_DIRECTORIES": parent}
-    )
-    if code != 0:
-        if "not a git repository" in errors:
-            raise RepositoryNotFoundError(f"not a git repository: {directory}")
-        raise process.failure(["rev-parse"], errors)
-    return _described(output, directory, own=False)
+    extra = {"GIT_CEILING_DIRECTORIES": parent}
+    return _described(_rev_parse(directory, own=False, extra=extra), own=False)
 
 
-def _rev_parse(
-    directory: str | None, *, own: bool, extra: Mapping[str, str] | None = None
-) -> tuple[int, bytes, str]:
-    return process.run_unchecked(
+def _rev_parse(directory: str, *, own: bool, extra: Mapping[str, str] | None = None) -> list[str]:
+    """What git says about the repository, a line each; without a work tree a line less."""
+    code, output, errors = process.run_unchecked(
         [
             "rev-parse",
             "--path-format=absolute",
@@ -126,21 +116,24 @@ def _rev_parse(
             "--git-path",
             "index",
             "--show-object-format",
-            "--is-inside-work-tree",
-            "--show-cdup",
+            # Last, since git ends here when there is none.
+            "--show-toplevel",
         ],
         own=own,
         cwd=directory,
         extra=extra,
     )
+    lines = os.fsdecode(output).split("\n")[:-1]
+    if code == 0 or (lines and "must be run in a work tree" in errors):
+        if len(lines) != _FACTS + (code == 0):
+            raise GitError(f"a repository whose path holds line breaks can't be used: {directory}")
+        return lines
+    if "not a git repository" in errors:
+        raise RepositoryNotFoundError(f"not a git repository: {os.path.abspath(directory)}")
+    raise process.failure(["rev-parse"], errors)
 
 
-def _described(output: bytes, directory: str, *, own: bool) -> Repository:
-    lines = os.fsdecode(output).rstrip("\n").split("\n")
-    if len(lines) not in (5, 6):
-        raise GitError(f"a repository whose path holds line breaks can't be used: {directory!r}")
-    git_dir, common_dir, index, object_format, inside = lines[:5]
-    work_tree = None
-    if inside == "true":
-        work_tree = os.path.realpath(os.path.join(directory, *lines[5:]))
-    return Repository(Places(git_dir, common_dir, index), work_tree, object_format, own)
+def _described(lines: Sequence[str], *, own: bool) -> Repository:
+    git_dir, common_dir, index, object_format, *work_tree = lines
+    top = work_tree[0] if work_tree else None
+    return Repository(Places(git_dir, common_dir, index), top, object_format, own)

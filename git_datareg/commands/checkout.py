@@ -1,0 +1,38 @@
+"""`git datareg checkout`."""
+
+from __future__ import annotations
+
+import argparse
+
+from git_datareg import ui, working
+from git_datareg.errors import PartialError
+from git_datareg.workspace import Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but faults")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files or directories (default: all)"
+    )
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Put data in place of pointers, wherever its object is on this machine."""
+    place(arguments, workspace, arguments.paths)
+    return 0
+
+
+def place(arguments: argparse.Namespace, workspace: Workspace, paths: list[str]) -> None:
+    """Put in place all that can be; then raise a PartialError that lists the rest."""
+    placed, failures = working.checkout(workspace.project, workspace.from_top(paths))
+    if not arguments.quiet:
+        ui.say(f"{ui.count(placed, 'file')} put in place")
+    if failures:
+        raise PartialError(
+            f"{ui.count(len(failures), 'file')} could not be put in place",
+            failures=tuple(
+                type(error)(f"{ui.show(path)}: {error.message}", *error.hints)
+                for path, error in failures
+            ),
+        )

@@ -1,0 +1,69 @@
+"""`git datareg env`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib.metadata import version
+
+from git_datareg.commands.parsing import add_json
+from git_datareg.git import config, process
+from git_datareg.location import Location
+from git_datareg.workspace import Workspace
+
+_PACKAGES = ("git-datareg", "blake3", "dulwich", "tqdm")
+_VARIABLES = ("GIT_DATAREG_CACHE", "GIT_DATAREG_SKIP_SMUDGE", "GIT_DATAREG_TRACE")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Print what a bug report needs: no secrets, but paths and URLs."""
+    settings = workspace.settings
+    repository = workspace.repository_or_none
+    facts: dict[str, object] = {
+        **{name: version(name) for name in _PACKAGES},
+        "git": process.run(["--version"]).decode().strip().removeprefix("git version "),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "repository": repository.places.git_dir if repository is not None else None,
+        "work tree": repository.work_tree if repository is not None else None,
+        "cache": settings.cache,
+        "jobs": settings.jobs,
+        "threshold": settings.threshold,
+        "default storage": settings.default,
+        "storages": {
+            each.name: f"{each.location} ({each.origin})" for each in settings.storages.values()
+        },
+        "configuration": {
+            value.key: f"{_shown(value.value)} ({value.origin})"
+            for value in config.read(repository)
+            if value.key.startswith(("datareg.", "filter.datareg."))
+        },
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "warnings": list(settings.warnings),
+    }
+    sys.stdout.write(json.dumps(facts, indent=2) + "\n" if arguments.json else _text(facts))
+    return 0
+
+
+def _shown(value: str) -> str:
+    return str(Location(value)) if "://" in value else value
+
+
+def _text(facts: dict[str, object]) -> str:
+    lines = []
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            lines += [f"{name}:", *(f"  {key}={value}" for key, value in fact.items())]
+        elif isinstance(fact, list):
+            lines += [f"{name}: {line}" for line in fact]
+        else:
+            lines.append(f"{name}: {'-' if fact is None else fact}")
+    return "\n".join(lines) + "\n"

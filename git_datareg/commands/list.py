@@ -1,0 +1,81 @@
+"""`git datareg list`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from git_datareg import registry, ui
+from git_datareg.commands.parsing import add_json, add_revision
+from git_datareg.location import Location
+from git_datareg.registry import Entry, Source
+from git_datareg.workspace import Workspace
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("-R", "--recursive", action="store_true", help="all files below")
+    parser.add_argument("-l", "--long", action="store_true", help="with type, size and id")
+    parser.add_argument("--data-only", action="store_true", help="only tracked data")
+    add_revision(parser)
+    add_json(parser)
+    parser.add_argument("url", metavar="URL", help="the registry: a Git URL or path")
+    parser.add_argument("path", nargs="?", default="", metavar="PATH", help="a path in it")
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Print what the registry holds, one path a line, relative to PATH."""
+    source = workspace.open_source(Location.parse(arguments.url), arguments.rev)
+    path, recursive = arguments.path, arguments.recursive
+    base = _base(source, path)
+    if not (arguments.long or arguments.data_only or arguments.json):
+        # Only names: the pointers need not be read.
+        for name in registry.names(source, path, recursive=recursive):
+            _print(ui.show(name.removeprefix(base)))
+        return 0
+    if arguments.data_only:
+        entries = registry.data_entries(source, path, recursive=recursive)
+    else:
+        entries = registry.entries(source, path, recursive=recursive)
+    shown = [entry._replace(path=entry.path.removeprefix(base)) for entry in entries]
+    if arguments.json:
+        _print(json.dumps([_as_json(entry) for entry in shown], indent=2))
+    elif arguments.long:
+        for entry in shown:
+            _print(_as_line(entry))
+    else:
+        for entry in shown:
+            _print(ui.show(entry.path))
+    return 0
+
+
+def _base(source: Source, path: str) -> str:
+    """What the shown paths are relative to: PATH, or the directory of the file that it is."""
+    wanted = registry.normal(path).decode("utf-8", "surrogateescape")
+    if not wanted:
+        return ""
+    is_file = registry.names(source, path) == [wanted]
+    parent, slash, _ = wanted.rpartition("/")
+    return parent + slash if is_file else wanted + "/"
+
+
+def _as_json(entry: Entry) -> dict[str, object]:
+    return {
+        "path": entry.path,
+        "type": entry.type,
+        "size": entry.size,
+        "data": entry.is_data,
+        "executable": entry.is_executable,
+        "id": entry.id,
+    }
+
+
+def _as_line(entry: Entry) -> str:
+    kind = "data" if entry.is_data else entry.type
+    size = "-" if entry.size is None else str(entry.size)
+    return f"{kind:<9} {size:>14} {entry.id[:12]:<12} {ui.show(entry.path)}"
+
+
+def _print(line: str) -> None:
+    sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")

@@ -1,0 +1,117 @@
+"""`git datareg status`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from git_datareg import importing, imports, pushing, ui, working
+from git_datareg.commands.parsing import add_json
+from git_datareg.errors import DataregError
+from git_datareg.git import objects
+from git_datareg.sources import Project
+from git_datareg.workspace import Workspace
+
+_TITLES = {
+    "staged": "staged data, to be committed",
+    "changed": "changed data, not staged",
+    "missing": "only pointers here (git datareg pull gets the data)",
+    "unpushed": "data not pushed yet",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    add_json(parser)
+    parser.add_argument(
+        "--fetch", action="store_true", help="ask the sources of imports what is new"
+    )
+
+
+def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
+    """Say how the data files stand; nothing is changed."""
+    project = workspace.project
+    files = working.in_index(project.repository)
+    found: dict[str, list[dict[str, object]]] = {
+        "staged": [{"path": os.fsdecode(path)} for path in working.staged(project, files)],
+        "changed": [{"path": os.fsdecode(path)} for path in working.changed(project, files)],
+        "missing": [_row(each) for each in working.unplaced(project, files)],
+        "unpushed": _unpushed(project),
+        "imports": _imports(workspace, ask=arguments.fetch),
+    }
+    if arguments.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        sys.stdout.buffer.write(_text(found, len(files)).encode("utf-8", "surrogateescape"))
+    for warning in project.settings.warnings:
+        ui.warn(warning)
+    return 0
+
+
+def _row(each: working.DataFile) -> dict[str, object]:
+    return {
+        "path": os.fsdecode(each.path),
+        "id": each.pointer.digest.hex,
+        "size": each.pointer.size,
+    }
+
+
+def _unpushed(project: Project) -> list[dict[str, object]]:
+    """What HEAD needs and no branch of the default remote has, as far as we know of it."""
+    remote = project.default_remote
+    new = objects.existing(project.repository, ["HEAD"])
+    needed = pushing.plan(project, new, [], remote.name if remote is not None else None)
+    rows = [
+        {"path": os.fsdecode(path), "id": pointer.digest.hex, "size": pointer.size}
+        for pointer, path in needed.pointers.items()
+    ]
+    return sorted(rows, key=lambda row: str(row["path"]))
+
+
+def _imports(workspace: Workspace, *, ask: bool) -> list[dict[str, object]]:
+    rows = []
+    for target in imports.find_all(workspace.project):
+        metafile = imports.read(target)
+        row: dict[str, object] = {
+            "target": os.fsdecode(target.path),
+            "url": metafile.url,
+            "path": metafile.path,
+            "rev": metafile.rev,
+            "commit": metafile.commit,
+            "behind": None,
+        }
+        if ask:
+            try:
+                row["behind"] = importing.examine(target, workspace.open_source).behind
+            except DataregError as error:
+                ui.report(error, target.path)
+        rows.append(row)
+    return rows
+
+
+def _text(found: dict[str, list[dict[str, object]]], tracked: int) -> str:
+    lines = [f"{ui.count(tracked, 'data file')} tracked"]
+    for key, title in _TITLES.items():
+        rows = found[key]
+        if rows:
+            total = sum(int(str(row.get("size", 0))) for row in rows)
+            amount = f", {ui.size(total)}" if total else ""
+            lines.append(f"\n{title} ({ui.count(len(rows), 'file')}{amount}):")
+            lines.append(ui.listing(ui.show(str(row["path"])) for row in rows))
+    if found["imports"]:
+        lines += ["\nimports:", *_import_lines(found["imports"])]
+    return "\n".join(lines) + "\n"
+
+
+def _import_lines(rows: Sequence[dict[str, object]]) -> list[str]:
+    states = {None: "", True: "  behind: git datareg update", False: "  up to date"}
+    lines = []
+    for row in rows:
+        behind = row["behind"]
+        state = states[behind if isinstance(behind, bool) else None]
+        at = f"{row['rev'] or 'default branch'} ({str(row['commit'])[:12]})"
+        lines.append(f"  {ui.show(str(row['target']))} from {row['url']} at {at}{state}")
+    return lines

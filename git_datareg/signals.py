@@ -1,0 +1,74 @@
+"""Signals that end a program: it first tidies up, or first finishes a step.
+
+Knows no files and nothing of ours. What is done here only works in the main
+thread (signal(7)); in others it does nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal asks the program to end; only cleaning up may come between."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def tidied() -> Iterator[None]:
+    """Context in which a signal that ends the program unwinds it first.
+
+    So that temporary files and locks are given up. The process then dies of
+    the signal, at once, whatever other threads wait for.
+    """
+    _handle(_unwind)
+    try:
+        yield
+    except Interrupted as interrupted:
+        signal.signal(interrupted.number, signal.SIG_DFL)
+        signal.raise_signal(interrupted.number)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Context that a signal does not break off; it counts at its end."""
+    arrived: list[int] = []
+    before = _handle(lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in arrived:
+            signal.raise_signal(number)
+
+
+def _handle(handler: signal._HANDLER) -> dict[signal.Signals, signal._HANDLER]:
+    """Have the signals go to `handler`, but for ignored ones; returns where they went."""
+    before: dict[signal.Signals, signal._HANDLER] = {}
+    for number in _ENDING:
+        present = signal.getsignal(number)
+        if present is None or present == signal.SIG_IGN:
+            continue
+        try:
+            before[number] = signal.signal(number, handler)
+        except ValueError:
+            # Not the main thread. To ask `threading` would cost start-up time.
+            return {}
+    return before
+
+
+def _unwind(number: int, _: FrameType | None) -> None:
+    # A second one, as git passes on what the terminal has sent us too, would
+    # break off the tidying.
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    raise Interrupted(number)
