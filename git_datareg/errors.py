@@ -30,13 +30,12 @@
 
 Where Python has a class of its own for a fault, ours derive from it too, with
 its `errno`, so that code that uses the API like `open()` catches what it
-expects. All of them survive pickling: pools hand them on. Printing
+expects (in numbers, which are the same on all systems: each start of git's
+filter loads this module). All survive pickling: pools hand them on. Printing
 and exit codes are the business of the programs (`git_datareg.main`).
 """
 
 from __future__ import annotations
-
-import errno as _errno
 
 
 class DataregError(Exception):
@@ -71,7 +70,7 @@ class NotFoundError(DataregError, FileNotFoundError):
     """Something that was named does not exist."""
 
     exit_code = 3
-    errno = _errno.ENOENT
+    errno = 2  # ENOENT
 
 
 class RepositoryNotFoundError(NotFoundError):
@@ -94,7 +93,7 @@ class IsDirectoryError(DataregError, IsADirectoryError):
     """A directory was named where a file is needed."""
 
     exit_code = 3
-    errno = _errno.EISDIR
+    errno = 21  # EISDIR
 
 
 class RefusedError(DataregError):
@@ -106,7 +105,7 @@ class RefusedError(DataregError):
 class TargetExistsError(RefusedError, FileExistsError):
     """The target of a write is already there."""
 
-    errno = _errno.EEXIST
+    errno = 17  # EEXIST
 
 
 class LocalChangesError(RefusedError):
@@ -134,7 +133,7 @@ class StorageNotFoundError(StorageError):
 class StorageDeniedError(StorageError, PermissionError):
     """The storage refuses us: credentials or permissions."""
 
-    errno = _errno.EACCES
+    errno = 13  # EACCES
 
 
 class StorageReadOnlyError(StorageError):

@@ -13,9 +13,10 @@ from typing import BinaryIO
 from git_datareg.digest import Digest
 from git_datareg.errors import (
     CorruptError,
+    DataregError,
     IntegrityError,
     ObjectNotFoundError,
-    StorageNotFoundError,
+    StorageUnavailableError,
 )
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pointer import Pointer
@@ -25,6 +26,7 @@ MARKER_KEY = "datareg.json"
 MARKER = b'{"format": 1, "features": []}\n'
 _FORMAT = 1
 _MAX_MARKER = 64 * 1024
+_MAX_SHOWN = 100
 _CHUNK = 1024 * 1024
 
 
@@ -49,8 +51,9 @@ class ObjectStorage:
         Raises CorruptError when the marker names a format or a feature that
         is not known here, and whatever the storage raises when it is not there.
         """
-        if not self._has_marker():
-            self.storage.put(MARKER_KEY, io.BytesIO(MARKER), len(MARKER))
+        if not self._has_marker() and not self._put_marker():
+            # Somebody else was quicker, maybe with a later format.
+            self._has_marker()
         self._checked = True
 
     def has(self, pointer: Pointer) -> bool:
@@ -71,14 +74,15 @@ class ObjectStorage:
     def download(self, pointer: Pointer, into: ObjectDirectory) -> None:
         """Copy an object into a directory, verified; there it is whole or absent.
 
-        Raises ObjectNotFoundError when the storage has no such object and
-        IntegrityError when what it has under that name is something else.
+        Raises ObjectNotFoundError when the storage has no such object,
+        IntegrityError when what it has under that name is something else, and
+        OSError when the directory can't take it.
         """
         self._check()
         with self.storage.open(object_key(pointer.digest)) as source, into.writer() as writer:
             # One byte more than promised is enough to know that it is wrong.
             left = pointer.size + 1
-            while left and (chunk := source.read(min(left, _CHUNK))):
+            while left and (chunk := self._read(source, min(left, _CHUNK))):
                 writer.write(chunk)
                 left -= len(chunk)
             try:
@@ -92,6 +96,17 @@ class ObjectStorage:
         """A URL that names the object; nothing is looked up."""
         return self.storage.url(object_key(digest))
 
+    def _read(self, source: BinaryIO, size: int) -> bytes:
+        try:
+            return source.read(size)
+        except DataregError:
+            raise
+        except OSError as error:
+            raise StorageUnavailableError(f"{error.strerror or error}: {self}") from error
+
+    def _put_marker(self) -> bool:
+        return self.storage.put(MARKER_KEY, io.BytesIO(MARKER), len(MARKER))
+
     def _check(self) -> None:
         # A reader needs no marker: what has none simply lacks objects.
         if not self._checked:
@@ -101,7 +116,7 @@ class ObjectStorage:
     def _has_marker(self) -> bool:
         try:
             with self.storage.open(MARKER_KEY) as stream:
-                text = stream.read(_MAX_MARKER)
+                text = self._read(stream, _MAX_MARKER)
         except ObjectNotFoundError:
             return False
         check_marker(text, str(self))
@@ -115,30 +130,22 @@ def check_marker(text: bytes, name: str) -> None:
         version, features = marker["format"], marker.get("features", [])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptError(f"not the marker of a storage: {MARKER_KEY} in {name}") from error
-    if version != _FORMAT:
+    # `True` and 1.0 equal 1 in Python.
+    if type(version) is not int or version != _FORMAT:
         raise CorruptError(
-            f"storage of format {version!r}, but only {_FORMAT} is known here: {name}",
+            f"storage of format {_shown(version)}, but only {_FORMAT} is known here: {name}",
             "upgrade git-datareg",
         )
     if features != []:
         raise CorruptError(
-            f"storage with features that are not known here: {features!r}: {name}",
+            f"storage with features that are not known here: {_shown(features)}: {name}",
             "upgrade git-datareg",
         )
 
 
-def first_with(storages: list[ObjectStorage], pointer: Pointer) -> ObjectStorage:
-    """The first of the storages that has the object.
-
-    Raises ObjectNotFoundError when none has it.
-    """
-    for storage in storages:
-        try:
-            if storage.has(pointer):
-                return storage
-        except StorageNotFoundError:
-            continue
-    raise not_found(pointer, storages)
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "..."
 
 
 def not_found(pointer: Pointer, storages: list[ObjectStorage]) -> ObjectNotFoundError:

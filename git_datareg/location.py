@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from git_datareg.errors import UsageError
 
@@ -35,15 +35,13 @@ class Location(NamedTuple):
         location = cls(text.removeprefix(HELPER_PREFIX))
         if not location.url or location.url.startswith("-") or _has_control(location.url):
             raise UsageError(f"not a URL or path: {str(location)!r}")
-        if not location._is_file_url:
-            return location
-        if not (location.path or "").startswith("/"):
+        if location._is_file_url and not (location.path or "").startswith("/"):
             raise UsageError(
-                f"not the URL of a directory on this machine: {location}",
+                f"not a directory on this machine: {location}",
                 "write a path, or file:// and an absolute path: file:///srv/data",
             )
         if _has_control(location.path or ""):
-            raise UsageError(f"control characters in a path: {location}")
+            raise UsageError(f"control characters in the path of {location}")
         return location
 
     @property
@@ -61,10 +59,11 @@ class Location(NamedTuple):
         """The directory on this machine, or None when it is elsewhere."""
         if not self._is_file_url:
             return self.url if self.scheme == "file" else None
-        # RFC 8089, section 2: the host may be empty or this one.
-        rest = self.url[len(_FILE) :].removeprefix("localhost/")
-        slash = "/" if len(rest) < len(self.url) - len(_FILE) else ""
-        return slash + unquote(rest, errors="surrogateescape")
+        rest = self.url[len(_FILE) :]
+        # RFC 8089, section 2: no host, or this one.
+        if rest.lower().startswith("localhost/"):
+            rest = rest[len("localhost") :]
+        return unquote(rest, errors="surrogateescape")
 
     @property
     def is_relative(self) -> bool:
@@ -79,27 +78,21 @@ class Location(NamedTuple):
         """
         if not self.is_relative:
             return self
-        root, colon, path = _split(base.url)
-        path = path.removesuffix("/")
-        rest = self.url + "/" if self.url in (".", "..") else self.url
+        root, path = _split(base)
+        parts = path.removesuffix("/").split("/")
+        rest = f"{self.url}/" if self.url in (".", "..") else self.url
         while rest.startswith(("./", "../")):
-            if rest.startswith("../"):
-                if not path or path in (".", "..") or path.endswith("/.."):
-                    raise UsageError(f"{self} leads out of {base}")
-                path = path.rpartition("/")[0]
-            rest = rest.partition("/")[2]
-        slash = "" if colon and not path else "/"
-        return Location((root + path + slash + rest).removesuffix("/") or "/")
+            step, _, rest = rest.partition("/")
+            if step == ".." and (parts in ([], ["."]) or parts.pop() in ("", "..")):
+                raise UsageError(f"{self} leads out of {base}")
+        below = "/".join([*parts, rest]).removeprefix("./").removesuffix("/")
+        return Location.parse(root + below)
 
     def absolute(self, directory: str) -> Location:
         """The same place spelled so that it holds from any directory."""
         if self.scheme != "file" or self._is_file_url:
             return self
         return Location(os.path.normpath(os.path.join(directory, self.url)))
-
-    def file_url(self, name: str) -> str:
-        """The `file://` URL of `name` below this directory; only for local absolute places."""
-        return _FILE + quote(os.path.join(self.path or "", name), errors="surrogateescape")
 
     @property
     def _is_file_url(self) -> bool:
@@ -109,11 +102,38 @@ class Location(NamedTuple):
         head, separator, rest = self.url.partition("://")
         if not separator or self.path is not None:
             return self.url
-        user, at, host = rest[: _end_of_user(rest)].rpartition("@")
-        place = rest[len(user + at + host) :]
-        shown = f"{user.partition(':')[0]}@" if user and self.scheme == "ssh" else ""
-        # Signatures and tokens stand in queries.
-        return f"{head}{separator}{shown}{place.partition('?')[0]}"
+        end = _end_of_user(rest)
+        user = rest[:end].partition(":")[0].rstrip("@")
+        shown = f"{user}@" if user and self.scheme == "ssh" else ""
+        # A query may hold a token or a signature.
+        return f"{head}{separator}{shown}{rest[end:].partition('?')[0]}"
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"
+
+
+def _has_control(text: str) -> bool:
+    return any(ord(char) < 32 or ord(char) == 127 for char in text)
+
+
+def _split(location: Location) -> tuple[str, str]:
+    """The part of a URL that names a machine, and the path there."""
+    url = location.url
+    if location.scheme == "file" and location.path == url:
+        return "", url
+    head, separator, rest = url.partition("://")
+    if separator:
+        host, slash, path = rest.partition("/")
+        return head + separator + host, slash + path
+    host, colon, path = url.partition(":")
+    return host + colon, path
+
+
+def _end_of_user(rest: str) -> int:
+    """Where the user's part of a URL ends that goes on like this behind its "://"."""
+    authority = min((rest.partition(char)[0] for char in "/?#"), key=len)
+    port = authority.rpartition(":")[2] if ":" in authority else ""
+    if "@" in authority or not port or port.isdigit() or port.endswith("]"):
+        return authority.rfind("@") + 1
+    # Not a port: a password with a "/" that nobody escaped.
+    return rest.rfind("@") + 1

@@ -5,11 +5,13 @@ Format: docs/format.md, "Import metafile". Pure: text in, value out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from git_datareg import gitconfig
-from git_datareg.errors import MetafileError
+from git_datareg.errors import MetafileError, UsageError
 from git_datareg.gitconfig import Item
+from git_datareg.location import Location
 
 #: What an import metafile's name ends in; the rest is the name of what was imported.
 SUFFIX = ".datareg"
@@ -39,32 +41,32 @@ class Metafile(NamedTuple):
     def parse(cls, text: bytes, name: str) -> Metafile:
         """The metafile with this text; `name` is for messages. Unknown keys are left aside.
 
-        Raises MetafileError when it is not one.
+        Raises MetafileError when it is not one, or names what can't be meant:
+        it may come from anybody, and git gets to see its url and rev.
         """
         try:
             items = [item for item in gitconfig.parse(text) if item[:2] == ("import", None)]
-        except ValueError as error:
+            single = {item.key: item.value for item in items if item.key in _SINGLE}
+            _check(single)
+            vendor = gitconfig.is_true(single.get("vendor", "false"))
+        except (ValueError, UsageError) as error:
             raise MetafileError(f"not an import metafile: {name}: {error}") from error
-        single = {item.key: item.value for item in items if item.key in _SINGLE}
-        for key in ("url", "path", "commit"):
-            if not single.get(key):
-                raise MetafileError(f"import metafile without {key!r}: {name}")
-        commit = single["commit"]
-        if len(commit) not in _ID_LENGTHS or commit.strip("0123456789abcdef"):
-            raise MetafileError(f"import metafile whose commit is not a full id: {name}")
         return cls(
             url=single["url"],
             path=single["path"],
-            commit=commit,
+            commit=single["commit"],
             rev=single.get("rev") or None,
             storage=single.get("storage") or None,
             include=tuple(item.value for item in items if item.key == "include"),
             exclude=tuple(item.value for item in items if item.key == "exclude"),
-            vendor=single.get("vendor", "false").lower() in ("true", "yes", "on", "1"),
+            vendor=vendor,
         )
 
     def encode(self) -> bytes:
-        """The text of the metafile; `parse` reads it back to an equal value."""
+        """The text of the metafile; `parse` reads it back to an equal value.
+
+        Raises ValueError for a text with NUL.
+        """
         pairs = [("url", self.url), ("path", self.path)]
         if self.rev is not None:
             pairs.append(("rev", self.rev))
@@ -82,3 +84,22 @@ def is_metafile(path: bytes) -> bool:
     """Whether a path in a repository is that of an import metafile (not of `.datareg`)."""
     name = path.rpartition(b"/")[2]
     return name.endswith(b".datareg") and name != b".datareg"
+
+
+def _check(single: Mapping[str, str]) -> None:
+    """Raise ValueError or UsageError unless these values can be meant."""
+    for key in ("url", "path", "commit"):
+        if not single.get(key):
+            raise ValueError(f"no {key!r} in it")
+    Location.parse(single["url"])
+    if single.get("storage"):
+        Location.parse(single["storage"])
+    path = single["path"]
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"not a path inside a registry: {path!r}")
+    commit = single["commit"]
+    if len(commit) not in _ID_LENGTHS or commit.strip("0123456789abcdef"):
+        raise ValueError(f"its commit is not a full id: {commit!r}")
+    rev = single.get("rev", "")
+    if rev.startswith("-") or any(ord(char) < 32 or ord(char) == 127 for char in rev):
+        raise ValueError(f"not a revision: {rev!r}")

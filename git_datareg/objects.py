@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from git_datareg.pointer import Pointer
 
 #: Leftovers of killed writers are removed when they are older than this.
 _STALE_SECONDS = 24 * 3600
+_PREFIX = "object-"
 _CHUNK = 1024 * 1024
 
 
@@ -62,10 +64,13 @@ class ObjectWriter:
 
     def __init__(self, directory: ObjectDirectory) -> None:
         self._directory = directory
-        temporary = os.path.join(directory.root, "tmp")
-        os.makedirs(temporary, exist_ok=True)
-        self._file = files.new_file(temporary, prefix="object-")
         self._hasher = Hasher()
+        temporary = os.path.join(directory.root, "tmp")
+        try:
+            self._file = files.new_file(temporary, prefix=_PREFIX)
+        except FileNotFoundError:
+            os.makedirs(temporary, exist_ok=True)
+            self._file = files.new_file(temporary, prefix=_PREFIX)
 
     def __enter__(self) -> ObjectWriter:
         return self
@@ -84,9 +89,14 @@ class ObjectWriter:
         return self._hasher.size
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take the next piece."""
+        """Take the next piece; an OSError names the file that could not take it."""
         self._hasher.update(data)
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            # Else a full disk here would be laid to the storage that is read.
+            error.filename = os.fsdecode(self._file.path)
+            raise
 
     def content(self, chunk_size: int) -> Iterator[bytes]:
         """All bytes taken so far, in pieces; for what turns out to be no object."""
@@ -108,7 +118,7 @@ class ObjectWriter:
             )
         if self._directory.find(pointer) is None:
             target = self._directory.path(pointer.digest)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
+            _make_directory(os.path.dirname(target))
             # As git does with loose objects (core.fsync): the work tree still has the
             # content, and a file that a crash cut short is found by its size.
             self._file.commit(target, replace=True, mode=0o444, sync=False)
@@ -131,20 +141,23 @@ class LocalObjects(NamedTuple):
         """The file that holds the object, read and verified, or None.
 
         A damaged object in the cache is removed, so that it is fetched again.
-        Raises IntegrityError for a damaged one of our own: it may be the only copy.
+        Raises IntegrityError for a damaged one of our own, unless the cache has
+        a whole one: it may be the only copy.
         """
-        path = self.find(pointer)
-        if path is None:
-            return None
-        with open(path, "rb") as file:
-            if is_object(file.fileno(), pointer):
-                return path
-        if path != self.cache.path(pointer.digest):
+        own = self.own.find(pointer) if self.own is not None else None
+        if own is not None and _is_whole(own, pointer):
+            return own
+        cached = self.cache.find(pointer)
+        if cached is not None:
+            if _is_whole(cached, pointer):
+                return cached
+            with suppress(FileNotFoundError):
+                os.unlink(cached)
+        if own is not None:
             raise IntegrityError(
-                f"corrupt object {pointer.digest}: {path}",
+                f"corrupt object {pointer.digest}: {own}",
                 "move that file away, then add the file again or fetch it from a storage",
             )
-        os.unlink(path)
         return None
 
 
@@ -158,6 +171,25 @@ def is_object(descriptor: int, pointer: Pointer) -> bool:
     return Pointer(hasher.digest(), hasher.size) == pointer
 
 
+def _is_whole(path: str, pointer: Pointer) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return is_object(file.fileno(), pointer)
+    except FileNotFoundError:
+        return False
+
+
 def remove_leftovers(directory: ObjectDirectory) -> None:
-    """Remove what killed writers left more than a day ago."""
-    files.remove_stale(os.path.join(directory.root, "tmp"), "object-", _STALE_SECONDS)
+    """Remove what killed writers left more than a day ago, as far as we may."""
+    with suppress(OSError):
+        files.remove_stale(os.path.join(directory.root, "tmp"), _PREFIX, _STALE_SECONDS)
+
+
+def _make_directory(path: str) -> None:
+    """Make one of the 256 directories of objects; almost always it is there."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)

@@ -35,7 +35,7 @@ class Pointer(NamedTuple):
             return None
         first, *rest = data.split(b"\n")
         version = first.removeprefix(_MAGIC)
-        if not _is_number(version):
+        if not rest or not _is_number(version):
             return None
         if version != b"1":
             raise PointerError(

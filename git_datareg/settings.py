@@ -23,9 +23,12 @@ TRACKED_NAME = ".datareg"
 _VERSION = "1"
 _TRACKED_KEYS = frozenset(("version", "storage", "threshold", "include", "exclude"))
 _STORAGE_KEYS = frozenset(("url", "readonly", "region", "endpoint", "include", "exclude"))
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
+_UNITS: dict[str, int] = {"": 1, "b": 1} | {
+    letter + end: 1024**power
+    for power, letter in enumerate("kmgt", start=1)
+    for end in ("", "b", "ib")
+}
 _DEFAULT_JOBS = 8
-_TRUE = frozenset(("true", "yes", "on", "1"))
 
 
 class StorageSettings(NamedTuple):
@@ -82,29 +85,27 @@ def build(
     items, warnings = read_tracked(tracked or b"")
     storages = _tracked_storages(items)
     for key, value in own.items():
-        section, _, variable = key.rpartition(".")
-        name = section.removeprefix("datareg.")
-        if section.startswith("datareg.") and variable == "url":
-            readonly = own.get(f"{section}.readonly")
-            storages[name] = StorageSettings(
-                name,
-                Location.parse(value.value),
-                readonly is not None and readonly.value.lower() in _TRUE,
-                value.origin,
-            )
+        name, _, variable = key.removeprefix("datareg.").rpartition(".")
+        if name and variable == "url":
+            readonly = name in storages and storages[name].readonly
+            location = Location.parse(value.value)
+            storages[name] = StorageSettings(name, location, readonly, value.origin)
+    for name, storage in storages.items():
+        key = f"datareg.{name}.readonly"
+        if key in own:
+            storages[name] = storage._replace(readonly=_boolean(key, own[key].value))
 
     def text(key: str, default: str) -> str:
         return own[key].value if key in own else default
 
-    tracked_default = next((item.value for item in items if item[:3] == _key("storage")), "")
+    skip = environ.get("GIT_DATAREG_SKIP_SMUDGE", text("datareg.skipsmudge", "false"))
     return Settings(
         storages=storages,
-        default=text("datareg.storage", tracked_default) or None,
+        default=text("datareg.storage", _last(items, "storage") or "") or None,
         threshold=threshold_of(items),
         cache=_cache(text("datareg.cache", ""), environ),
         jobs=_number("datareg.jobs", text("datareg.jobs", str(_DEFAULT_JOBS))),
-        skip_smudge=environ.get("GIT_DATAREG_SKIP_SMUDGE", text("datareg.skipsmudge", "")).lower()
-        in _TRUE,
+        skip_smudge=_boolean("datareg.skipSmudge or GIT_DATAREG_SKIP_SMUDGE", skip),
         warnings=warnings,
     )
 
@@ -120,7 +121,7 @@ def read_tracked(text: bytes) -> tuple[list[Item], tuple[str, ...]]:
         raise MetafileError(f"can't read {TRACKED_NAME}: {error}") from error
     known, warnings = [], []
     for item in items:
-        is_storage = item.section == "storage" and item.subsection is not None
+        is_storage = item.section == "storage" and bool(item.subsection)
         is_general = item.section == "datareg" and item.subsection is None
         allowed = _STORAGE_KEYS if is_storage else _TRACKED_KEYS if is_general else frozenset[str]()
         if item.key in allowed:
@@ -139,56 +140,79 @@ def read_tracked(text: bytes) -> tuple[list[Item], tuple[str, ...]]:
 def threshold_of(items: Iterable[Item]) -> int:
     """The threshold that `.datareg` sets, in bytes; 0 tracks files of any size.
 
-    The user's own configuration never counts: clean must give everybody the same.
+    The user's own configuration never counts: clean must give everybody the
+    same. Raises MetafileError for what is not a size.
     """
-    values = [item.value for item in items if item[:3] == _key("threshold")]
-    return parse_size(values[-1], f"threshold in {TRACKED_NAME}") if values else 0
+    text = _last(items, "threshold")
+    try:
+        return 0 if text is None else parse_size(text, "threshold")
+    except UsageError as error:
+        raise MetafileError(f"{TRACKED_NAME}: {error}", *error.hints) from error
 
 
 def parse_size(text: str, what: str) -> int:
     """Bytes that `text` means: a number with an optional unit k, m, g or t (of 1024).
 
-    Raises UsageError that names `what` otherwise.
+    The unit may be written out, as kB or KiB. Raises UsageError that names
+    `what` otherwise.
     """
-    number = text.strip().lower().removesuffix("b").removesuffix("i")
-    unit = number[-1:] if number[-1:] in _UNITS else ""
-    digits = number.removesuffix(unit).strip()
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 18:
+    spelled = text.strip()
+    digits = spelled.rstrip("bBiIkKmMgGtT ")
+    unit = spelled[len(digits) :].strip().lower()
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18 or unit not in _UNITS:
         raise UsageError(f"not a size: {text!r} ({what})", "write for example 100k, 5m or 1g")
     return int(digits) * _UNITS[unit]
 
 
 def _tracked_storages(items: Iterable[Item]) -> dict[str, StorageSettings]:
-    urls: dict[str, str] = {}
-    readonly = set()
+    keys: dict[str, dict[str, str]] = {}
     for item in items:
-        if item.section == "storage" and item.subsection and item.key == "url":
-            urls[item.subsection] = item.value
-        if item.section == "storage" and item.key == "readonly" and item.value.lower() in _TRUE:
-            readonly.add(item.subsection)
-    return {
-        name: StorageSettings(name, Location.parse(url), name in readonly, f"file:{TRACKED_NAME}")
-        for name, url in urls.items()
-    }
+        if item.section == "storage" and item.subsection:
+            keys.setdefault(item.subsection, {})[item.key] = item.value
+    found = {}
+    for name, values in keys.items():
+        if "url" not in values:
+            continue
+        try:
+            location = Location.parse(values["url"])
+            readonly = gitconfig.is_true(values.get("readonly", "false"))
+        except (ValueError, UsageError) as error:
+            raise MetafileError(f"{TRACKED_NAME}: storage {name!r}: {error}") from error
+        found[name] = StorageSettings(name, location, readonly, f"file:{TRACKED_NAME}")
+    return found
 
 
 def _cache(configured: str, environ: Mapping[str, str]) -> str:
     home = environ.get("HOME", "")
     if environ.get("GIT_DATAREG_CACHE"):
         return os.path.abspath(environ["GIT_DATAREG_CACHE"])
-    if configured:
-        return os.path.abspath(home + configured[1:] if configured.startswith("~/") else configured)
-    if environ.get("XDG_CACHE_HOME"):
-        return os.path.join(os.path.abspath(environ["XDG_CACHE_HOME"]), "git-datareg")
+    if configured and not configured.startswith("~/"):
+        return os.path.abspath(configured)
+    # The XDG base directory specification has relative paths ignored.
+    if not configured and os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
+        return os.path.join(environ["XDG_CACHE_HOME"], "git-datareg")
     if not home:
         raise UsageError("no place for the cache: HOME is not set", "set GIT_DATAREG_CACHE")
-    return os.path.join(home, ".cache", "git-datareg")
+    return os.path.join(home, configured[2:] or ".cache/git-datareg")
 
 
 def _number(key: str, text: str) -> int:
-    if not text.isdigit() or not 0 < int(text) <= 1024:
+    if not (text.isascii() and text.isdigit()) or len(text) > 4 or not 0 < int(text) <= 1024:
         raise UsageError(f"not a number from 1 to 1024: {text!r} ({key})")
     return int(text)
+
+
+def _boolean(key: str, text: str) -> bool:
+    try:
+        return gitconfig.is_true(text)
+    except ValueError as error:
+        raise UsageError(f"{error} ({key})") from error
+
+
+def _last(items: Iterable[Item], name: str) -> str | None:
+    """The value of `datareg.<name>` that counts: as in git, the last one."""
+    values = [item.value for item in items if item[:3] == _key(name)]
+    return values[-1] if values else None
 
 
 def _key(name: str) -> tuple[str, None, str]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from git_datareg.digest import Hasher
 from git_datareg.errors import (
+    CorruptError,
     DataregError,
     IntegrityError,
     ObjectNotFoundError,
@@ -23,16 +24,16 @@ from git_datareg.errors import (
     StorageUnavailableError,
 )
 from git_datareg.layout import ObjectStorage, not_found
-from git_datareg.objects import LocalObjects, ObjectDirectory
+from git_datareg.objects import LocalObjects, ObjectDirectory, remove_leftovers
 from git_datareg.pointer import Pointer
 
 #: Told after each object: how many bytes it had.
 Advance = Callable[[int], None]
 
 _Item = TypeVar("_Item")
-
-#: Tasks handed to the threads ahead of time, so that memory stays bounded.
-_AHEAD = 4
+_BUFFER = 1024 * 1024
+#: Below this average size (bytes), opening and naming files costs more than copying them.
+_SMALL = 256 * 1024
 
 
 class Want(NamedTuple):
@@ -60,40 +61,60 @@ def download(
 ) -> list[Failure]:
     """Bring objects into a directory; those that are there already cost a look each.
 
-    Returns what failed, in no order; the rest is in place, verified.
+    Returns what failed, for each path that wants it, in no order; the rest is
+    in place, verified. `jobs` is a limit: storages may be served best by fewer.
     """
-    unique = {want.pointer: want for want in wants}
+    paths: dict[Pointer, dict[bytes, None]] = {}
+    unique: dict[Pointer, Want] = {}
+    for want in wants:
+        paths.setdefault(want.pointer, {})[want.path] = None
+        unique[want.pointer] = _merged(unique.get(want.pointer), want)
 
     def one(want: Want) -> bool:
         fetch(want, into)
         advance(want.pointer.size)
         return True
 
+    storages = {each for want in unique.values() for each in want.storages}
+    threads = _threads(jobs, storages, unique)
+    if unique:
+        remove_leftovers(into)
     return [
-        Failure(want.pointer, want.path, outcome)
-        for want, outcome in _results(unique.values(), one, jobs)
+        Failure(want.pointer, path, outcome)
+        for want, outcome in _results(unique.values(), one, threads)
         if isinstance(outcome, DataregError)
+        for path in paths[want.pointer]
     ]
+
+
+def _merged(first: Want | None, second: Want) -> Want:
+    """One want for both: an import and a file of our own may ask different storages."""
+    if first is None or first.storages == second.storages:
+        return second
+    more = [each for each in second.storages if each not in first.storages]
+    return first._replace(storages=[*first.storages, *more])
 
 
 def fetch(want: Want, into: ObjectDirectory) -> None:
     """Bring one object into a directory, from the first storage that can give it whole.
 
-    Raises the last storage's fault, an IntegrityError before any other.
+    Raises the last storage's fault, a CorruptError before any other; a fault
+    of the directory is a StorageUnavailableError at once.
     """
     if into.find(want.pointer) is not None:
         return
     faults: list[DataregError] = []
     for storage in want.storages:
         try:
-            with storage_faults(str(storage)):
-                storage.download(want.pointer, into)
+            storage.download(want.pointer, into)
             return
         except ObjectNotFoundError:
             continue
-        except (StorageError, IntegrityError) as error:
+        except (StorageError, CorruptError) as error:
             faults.append(error)
-    faults.sort(key=lambda error: isinstance(error, IntegrityError))
+        except OSError as error:
+            raise _unavailable(error, into.root) from error
+    faults.sort(key=lambda error: isinstance(error, CorruptError))
     raise faults[-1] if faults else not_found(want.pointer, list(want.storages))
 
 
@@ -107,9 +128,11 @@ def upload(
 ) -> tuple[int, list[Failure]]:
     """Store objects that are at hand; returns how many were new, and what failed.
 
-    When nothing failed, all of them are durable in the storage.
+    When nothing failed, all of them are durable in the storage, also those that
+    another push put there. `jobs` is a limit: the storage may be served best by fewer.
     """
     unique = dict(pointers)
+    threads = _threads(jobs, [storage], unique)
     stored = 0
 
     def one(item: tuple[Pointer, bytes]) -> bool:
@@ -119,29 +142,33 @@ def upload(
         return new
 
     failures = []
-    for (pointer, path), outcome in _results(unique.items(), one, jobs):
+    for (pointer, path), outcome in _results(unique.items(), one, threads):
         if isinstance(outcome, DataregError):
             failures.append(Failure(pointer, path, outcome))
         else:
             stored += outcome
-    if stored:
-        with storage_faults(str(storage)):
-            storage.storage.flush()
+    if unique:
+        storage.storage.flush()
     return stored, failures
 
 
 def _upload_one(pointer: Pointer, source: LocalObjects, storage: ObjectStorage) -> bool:
-    with storage_faults(str(storage)):
-        if storage.has(pointer):
-            return False
-        path = source.find(pointer)
-        if path is None:
-            raise ObjectNotFoundError(
-                f"object {pointer.digest} is neither here nor in {storage}",
-                "bring it here first: git datareg fetch",
-            )
+    if storage.has(pointer):
+        return False
+    path = source.find(pointer)
+    if path is None:
+        raise ObjectNotFoundError(
+            f"object {pointer.digest} is neither here nor in {storage}",
+            "bring it here first: git datareg fetch",
+        )
+    try:
         with open(path, "rb", buffering=0) as file:
-            return storage.upload(pointer, io.BufferedReader(_Verified(file, pointer), 1024 * 1024))
+            reader = io.BufferedReader(_Verified(file, pointer), min(pointer.size + 1, _BUFFER))
+            return storage.upload(pointer, reader)
+    except DataregError:
+        raise
+    except OSError as error:
+        raise _unavailable(error, path) from error
 
 
 class _Verified(io.RawIOBase):
@@ -168,28 +195,53 @@ class _Verified(io.RawIOBase):
         return count
 
 
+def _threads(jobs: int, storages: Iterable[ObjectStorage], pointers: Collection[Pointer]) -> int:
+    """How many threads serve these storages best, for objects like these."""
+    known = [each.storage.properties for each in storages]
+    sizes = sum(pointer.size for pointer in pointers)
+    if not any(each.is_remote for each in known) and sizes < _SMALL * len(pointers):
+        # Two threads would only take the interpreter from each other, at twice the time.
+        return 1
+    return max(1, min(jobs, max((each.connections for each in known), default=1)))
+
+
 def _results(
-    items: Iterable[_Item], function: Callable[[_Item], bool], jobs: int
+    items: Iterable[_Item], function: Callable[[_Item], bool], threads: int
 ) -> Iterator[tuple[_Item, bool | DataregError]]:
-    """Call the function for each item in `jobs` threads; its result or its fault, as they come."""
-    source = iter(items)
-    pending: dict[Future[bool], _Item] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            while True:
-                for item in islice(source, jobs * _AHEAD - len(pending)):
-                    pending[pool.submit(function, item)] = item
-                if not pending:
-                    return
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    item = pending.pop(future)
-                    try:
-                        yield item, future.result()
-                    except DataregError as error:
-                        yield item, error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    """Call the function for each item in threads; its result or its fault, as they come.
+
+    Any other exception ends it all and is raised here. Threads take their items
+    themselves: a future for each would cost more than moving a small object.
+    """
+    todo = iter(list(items))
+    results: SimpleQueue[tuple[_Item, bool | BaseException] | None] = SimpleQueue()
+    is_over = threading.Event()
+
+    def work() -> None:
+        # A list's iterator gives each item to one thread only, without a lock.
+        for item in todo:
+            if is_over.is_set():
+                break
+            try:
+                results.put((item, function(item)))
+            except BaseException as error:
+                results.put((item, error))
+        results.put(None)
+
+    pool = [threading.Thread(target=work, name="transfer") for _ in range(threads)]
+    try:
+        for thread in pool:
+            thread.start()
+        for _ in pool:
+            while (result := results.get()) is not None:
+                item, outcome = result
+                if isinstance(outcome, BaseException) and not isinstance(outcome, DataregError):
+                    raise outcome
+                yield item, outcome
+    finally:
+        is_over.set()
+        for thread in pool:
+            thread.join()
 
 
 @contextmanager
@@ -200,6 +252,9 @@ def storage_faults(place: str) -> Iterator[None]:
     except DataregError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
-        where = os.fsdecode(error.filename) if error.filename else place
-        raise StorageUnavailableError(f"{reason}: {where}") from error
+        raise _unavailable(error, place) from error
+
+
+def _unavailable(error: OSError, place: str) -> StorageUnavailableError:
+    where = os.fsdecode(error.filename) if error.filename else place
+    return StorageUnavailableError(f"{error.strerror or error}: {where}")

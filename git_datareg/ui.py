@@ -19,11 +19,13 @@ from git_datareg.errors import DataregError, PartialError
 
 if TYPE_CHECKING:
     import argparse
+    from threading import Lock
     from typing import NoReturn
 
     from tqdm import tqdm
 
 PROGRAM = "git-datareg"
+_NAMED = {"\a": "\\a", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\v": "\\v", "\f": "\\f", "\r": "\\r"}
 
 
 def say(text: str) -> None:
@@ -33,7 +35,7 @@ def say(text: str) -> None:
 
 def warn(text: str) -> None:
     """A line about something that is probably not meant so."""
-    _write(f"{PROGRAM}: warning: {text}")
+    _write(f"{PROGRAM}: warning: {_line(text)}")
 
 
 def report(error: DataregError, about: bytes | None = None) -> None:
@@ -42,31 +44,32 @@ def report(error: DataregError, about: bytes | None = None) -> None:
         for failure in error.failures:
             report(failure)
     where = f"{show(about)}: " if about is not None else ""
-    _write(f"{PROGRAM}: error: {where}{error.message}")
+    _write(f"{PROGRAM}: error: {where}{_line(error.message)}")
     hint(*error.hints)
 
 
 def hint(*hints: str) -> None:
     """The next step, a line each."""
     for line in hints:
-        _write(f"hint: {line}")
+        _write(f"hint: {_line(line)}")
 
 
 def show(path: bytes | str) -> str:
-    """A path for people: as it is, or C-quoted when it holds control characters."""
-    text = os.fsdecode(path)
-    if all(char.isprintable() or "\udc80" <= char <= "\udcff" for char in text):
+    """A path for people: as it is, or C-quoted as git does it when it holds control characters."""
+    text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
+    if all(map(_is_plain, text)):
         return text
-    return '"' + text.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+    quoted = ("\\" + char if char in '"\\' else _escaped(char) for char in text)
+    return '"' + "".join(quoted) + '"'
 
 
 def size(count: int) -> str:
-    """A number of bytes for people: 3 digits and a unit of 1024."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":
+    """A number of bytes for people: one decimal and a unit of 1024."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if round(value, 1) < 1024:
             break
-        value /= 1024
+        value, unit = value / 1024, larger
     return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
@@ -92,8 +95,10 @@ class Progress:
     def __init__(self, action: str, total: int | None = None, *, show: bool | None = None) -> None:
         self._action = action
         self._total = total
-        self._show = sys.stderr.isatty() if show is None else show
+        self._is_forced = show is True
+        self._show = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._bar: tqdm[NoReturn] | None = None
+        self._lock: Lock | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, action: str, total: int | None = None) -> Progress:
@@ -102,10 +107,15 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._show and self._total != 0:
+            from threading import Lock
+
             from tqdm import tqdm
 
+            self._lock = Lock()
+            # What takes no time needs no bar, unless somebody asked for one.
+            delay = 0.0 if self._is_forced else 0.5
             self._bar = tqdm(
-                desc=self._action, total=self._total, unit="B", unit_scale=True, delay=0.5
+                desc=self._action, total=self._total, unit="B", unit_scale=True, delay=delay
             )
         return self
 
@@ -120,21 +130,39 @@ class Progress:
 
     def advance(self, size: int) -> None:
         """Another object of `size` bytes is done."""
-        if self._bar is not None:
-            self._bar.update(size)
+        if self._bar is not None and self._lock is not None:
+            with self._lock:
+                self._bar.update(size)
 
 
 def _write(text: str) -> None:
-    clean = "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+    clean = "".join(char if char == "\n" else _escaped(char) for char in text)
     data = (clean + "\n").encode("utf-8", "surrogateescape")
     stream = sys.stderr
-    stream.flush()
+    # Python has none when the process was started with a closed one.
+    if stream is None:
+        return
     try:
+        stream.flush()
         os.write(stream.fileno(), data)
     except OSError:
         # Nobody listens any more; what is left to do does not depend on it.
         return
 
 
-def _escape(char: str) -> str:
-    return char if "\udc80" <= char <= "\udcff" else char.encode("unicode_escape").decode()
+def _line(text: str) -> str:
+    """Text whose line ends can't pretend to be lines of ours."""
+    return text.replace("\n", "\\n")
+
+
+def _is_plain(char: str) -> bool:
+    # A byte that is not UTF-8 stays, unless terminals take it for a control (C1).
+    return char.isprintable() or "\udca0" <= char <= "\udcff"
+
+
+def _escaped(char: str) -> str:
+    """The character, or how a C string spells it when it is not plain."""
+    if _is_plain(char):
+        return char
+    raw = char.encode("utf-8", "surrogateescape")
+    return _NAMED.get(char) or "".join(f"\\{byte:03o}" for byte in raw)

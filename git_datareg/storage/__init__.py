@@ -21,6 +21,8 @@ class Properties(NamedTuple):
     writable: bool
     #: How many requests at once serve it best.
     connections: int
+    #: Whether a request waits for another machine, so that small ones gain by going at once too.
+    is_remote: bool = True
 
 
 class Info(NamedTuple):
@@ -33,9 +35,13 @@ class Info(NamedTuple):
 class Storage(Protocol):
     """Values by key. Keys are relative, of ASCII, with "/" between their parts.
 
-    Every method may be called from several threads at once. Faults of the
-    place are a StorageError that names it: Denied when credentials or
-    permissions are the cause, Unavailable when a later try may succeed.
+    No part is empty or begins with a dot; ValueError for such a key. No key is
+    the folder of another. Every method may be called from several threads at
+    once. Faults of the place are a StorageError that names it: NotFound when it
+    is not there, Denied when credentials or permissions are the cause, ReadOnly
+    for a write to what is only read, Unavailable when a later try may succeed.
+    A place that is not there yet, but that the first `put` would make, holds no
+    values.
     """
 
     @property
@@ -64,13 +70,17 @@ class Storage(Protocol):
         """Store `size` bytes of `source` under a new key; False when the key is there already.
 
         All or nothing: until the whole value is stored, the key is absent,
-        also after a crash. What is there is never replaced. Raises
-        IntegrityError when `source` has more or fewer bytes.
+        also after a crash. What is there is never replaced: of many who put
+        one key at once, one gets True. Raises IntegrityError when `source` has
+        more or fewer bytes; what `source` itself raises comes through as it is.
         """
         ...
 
     def list(self, prefix: str) -> Iterator[Info]:
-        """The values whose keys begin with `prefix`, sorted by key."""
+        """The values whose keys begin with `prefix`, sorted by key.
+
+        What is put or deleted meanwhile may be among them or not.
+        """
         ...
 
     def delete(self, key: str) -> None:
@@ -90,6 +100,13 @@ class Storage(Protocol):
         ...
 
 
+def checked(key: str) -> str:
+    """The key itself; raises ValueError for one that could lead out of a storage."""
+    if not key.isascii() or any(part[:1] in ("", ".") for part in key.split("/")):
+        raise ValueError(f"not a key: {key!r}")
+    return key
+
+
 def open_storage(location: Location, *, writable: bool = True) -> Storage:
     """The storage at `location`; nothing is asked or created yet.
 
@@ -102,7 +119,7 @@ def open_storage(location: Location, *, writable: bool = True) -> Storage:
     if location.scheme == "memory":
         from git_datareg.storage.memory import MemoryStorage
 
-        return MemoryStorage.shared(location)
+        return MemoryStorage.shared(location, writable=writable)
     raise StorageNotConfiguredError(
         f"no storage back end for {location.scheme}: {location}",
         "a directory (a path or file://) works in this version",

@@ -10,7 +10,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from git_datareg import files
@@ -24,11 +26,16 @@ from git_datareg.errors import (
     StorageUnavailableError,
 )
 from git_datareg.location import Location
-from git_datareg.storage import Info, Properties
+from git_datareg.storage import Info, Properties, checked
 
 _CHUNK = 1024 * 1024
-_PREFIX = ".incoming-"
+#: Where new values grow, below the storage's directory; no key begins with a dot.
+_INCOMING = ".incoming"
+_PREFIX = "value-"
+#: What killed writers left there is removed when it is older than this.
 _STALE_SECONDS = 24 * 3600
+#: What says that there is no file, or something else than a file, under a name.
+_ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalStorage:
@@ -37,24 +44,26 @@ class LocalStorage:
     def __init__(self, location: Location, *, writable: bool = True) -> None:
         assert location.path is not None, "only paths and file:// come here"
         self.location = location
-        self.properties = Properties(writable=writable, connections=8)
+        self.properties = Properties(writable=writable, connections=4, is_remote=False)
         self._root = location.path
+        self._is_tidy = False
 
     def info(self, key: str) -> Info | None:
         """See Storage."""
         try:
-            return Info(key, os.stat(self._path(key)).st_size)
-        except (FileNotFoundError, NotADirectoryError):
+            found = os.stat(self._path(key))
+        except _ABSENT:
             self._check_root()
             return None
         except OSError as error:
             raise self._fault(error) from error
+        return Info(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
     def open(self, key: str, offset: int = 0) -> BinaryIO:
         """See Storage."""
         try:
-            stream = open(self._path(key), "rb")  # noqa: SIM115 - the caller closes it
-        except (FileNotFoundError, NotADirectoryError):
+            stream = open(self._path(key), "rb", opener=_open_file)  # noqa: SIM115 - caller closes
+        except _ABSENT:
             self._check_root()
             raise ObjectNotFoundError(f"not in {self.location}: {key}") from None
         except OSError as error:
@@ -64,58 +73,57 @@ class LocalStorage:
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage."""
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
-        if self._has(key):
+        self._check_writable()
+        if self.info(key) is not None:
             return False
-        target = self._path(key)
-        try:
-            self._check_root()
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with files.new_file(os.path.dirname(target), prefix=_PREFIX, mode=0o666) as file:
-                self._copy(source, file, size, key)
+        with self._incoming() as file:
+            self._copy(source, file, size, key)
+            try:
+                self._make_directory(os.path.dirname(self._path(key)))
                 # Without sync: `flush` does it for all of them at once.
-                file.commit(target, replace=False, sync=False)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise self._fault(error) from error
+                file.commit(self._path(key), replace=False, sync=False)
+            except FileExistsError as error:
+                if self.info(key) is None:
+                    raise StorageUnavailableError(f"not a file: {self._path(key)}") from error
+                return False
+            except OSError as error:
+                raise self._fault(error) from error
         return True
 
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
-        directory, _, _ = prefix.rpartition("/")
+        directory = prefix.rpartition("/")[0]
         try:
-            keys = sorted(self._keys(directory))
-        except FileNotFoundError:
-            self._check_root()
-            return
+            found = sorted(self._values(checked(directory) if directory else ""))
         except OSError as error:
             raise self._fault(error) from error
-        for key in keys:
-            if key.startswith(prefix) and (info := self.info(key)) is not None:
-                yield info
+        if not found:
+            self._check_root()
+        yield from (info for info in found if info.key.startswith(prefix))
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
+        self._check_writable()
         try:
             os.unlink(self._path(key))
-        except FileNotFoundError:
-            pass
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_root()
         except OSError as error:
             raise self._fault(error) from error
 
     def flush(self) -> None:
         """See Storage: one sync of the whole file system is cheaper than one per file."""
-        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-                code = ctypes.get_errno()
-                raise self._fault(OSError(code, os.strerror(code), self._root))
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            # Nothing was ever put.
+            return
+        except OSError as error:
+            raise self._fault(error) from error
+        try:
+            _sync_file_system(descriptor, self._root)
+        except OSError as error:
+            raise self._fault(error) from error
         finally:
             os.close(descriptor)
 
@@ -126,40 +134,76 @@ class LocalStorage:
 
     def url(self, key: str) -> str:
         """See Storage."""
-        if "://" in self.location.url:
-            return f"{self.location.url.rstrip('/')}/{key}"
-        return os.path.join(os.path.abspath(self._root), key)
+        if self.location.url != self._root:
+            return f"{self.location.url.rstrip('/')}/{checked(key)}"
+        return os.path.abspath(self._path(key))
 
     def _path(self, key: str) -> str:
-        return os.path.join(self._root, key)
+        return os.path.join(self._root, checked(key))
 
-    def _has(self, key: str) -> bool:
-        return os.path.lexists(self._path(key))
+    def _check_writable(self) -> None:
+        if not self.properties.writable:
+            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
 
     def _check_root(self) -> None:
         """Tell a storage that is empty (and made by the first put) from one that is not there."""
-        if os.path.isdir(self._root):
-            return
         parent = os.path.dirname(os.path.abspath(self._root))
-        if not self.properties.writable or not os.path.isdir(parent):
+        can_be_made = os.path.isdir(parent) and not os.path.lexists(self._root)
+        # Looked at last: another's first put may just have made it.
+        if not (self.properties.writable and can_be_made) and not os.path.isdir(self._root):
             # A disk that is not mounted looks like this; do not fill the one below it.
             raise StorageNotFoundError(
                 f"storage is not there: {self.location}",
                 "mount or create it, or change its URL: git datareg storage list",
             )
 
-    def _keys(self, directory: str) -> Iterator[str]:
-        top = os.path.join(self._root, directory)
-        for folder, _, names in os.walk(top, onerror=_raise):
-            inner = os.path.relpath(folder, self._root)
-            for name in names:
-                if not name.startswith(_PREFIX):
-                    yield name if inner == "." else f"{inner}/{name}"
+    def _incoming(self) -> files.TemporaryFile:
+        """A new file for a value that is to come."""
+        directory = os.path.join(self._root, _INCOMING)
+        try:
+            if not self._is_tidy:
+                self._make_directory(directory)
+                with suppress(OSError):
+                    files.remove_stale(directory, _PREFIX, _STALE_SECONDS)
+                # Last: a thread that sees it counts on the directory.
+                self._is_tidy = True
+            return files.new_file(directory, _PREFIX, mode=0o666)
+        except OSError as error:
+            raise self._fault(error) from error
+
+    def _make_directory(self, path: str) -> None:
+        """Make a directory below the root, and the root; almost always it is there."""
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            self._check_root()
+            os.makedirs(path, exist_ok=True)
+
+    def _values(self, directory: str) -> Iterator[Info]:
+        """The values below a directory, in no order."""
+        try:
+            with os.scandir(os.path.join(self._root, directory)) as entries:
+                for entry in entries:
+                    key = f"{directory}/{entry.name}" if directory else entry.name
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        yield from self._values(key)
+                    elif entry.is_file():
+                        yield Info(key, entry.stat().st_size)
+        except (FileNotFoundError, NotADirectoryError):
+            # Deleted since its parent was read.
+            return
 
     def _copy(self, source: BinaryIO, file: files.TemporaryFile, size: int, key: str) -> None:
         left = size
         while left and (chunk := source.read(min(left, _CHUNK))):
-            file.write(chunk)
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise self._fault(error) from error
             left -= len(chunk)
         if left or source.read(1):
             raise IntegrityError(f"not {size} bytes, as promised for {self.url(key)}")
@@ -172,5 +216,20 @@ class LocalStorage:
         return StorageUnavailableError(message)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _sync_file_system(descriptor: int, path: str) -> None:
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if sync is None:
+        # Only Linux has it; sync(2) takes longer, and keeps its faults to itself.
+        os.sync()
+    elif sync(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+
+
+def _open_file(path: str, flags: int) -> int:
+    # To open a FIFO would wait for a writer.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", path)
+    return descriptor

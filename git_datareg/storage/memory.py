@@ -7,63 +7,81 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar
 
-from git_datareg.errors import IntegrityError, ObjectNotFoundError
+from git_datareg.errors import IntegrityError, ObjectNotFoundError, StorageReadOnlyError
 from git_datareg.location import Location
-from git_datareg.storage import Info, Properties
+from git_datareg.storage import Info, Properties, checked
 
 
 class MemoryStorage:
     """Values in a dictionary, gone with the process."""
 
-    _shared: ClassVar[dict[str, MemoryStorage]] = {}
+    #: The values of each name in use.
+    _places: ClassVar[dict[str, dict[str, bytes]]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, *, writable: bool = True) -> None:
         self.location = location
-        self.properties = Properties(writable=True, connections=4)
+        self.properties = Properties(writable=writable, connections=4, is_remote=False)
         self._values: dict[str, bytes] = {}
-        self._lock = threading.Lock()
 
     @classmethod
-    def shared(cls, location: Location) -> MemoryStorage:
-        """The one storage of that name in this process."""
-        return cls._shared.setdefault(location.url, cls(location))
+    def shared(cls, location: Location, *, writable: bool = True) -> MemoryStorage:
+        """A storage with the values that all storages of that name in this process have."""
+        storage = cls(location, writable=writable)
+        storage._values = cls._places.setdefault(location.url, storage._values)
+        return storage
 
     def info(self, key: str) -> Info | None:
         """See Storage."""
-        value = self._values.get(key)
+        value = self._values.get(checked(key))
         return None if value is None else Info(key, len(value))
 
     def open(self, key: str, offset: int = 0) -> BinaryIO:
         """See Storage."""
-        if key not in self._values:
+        value = self._values.get(checked(key))
+        if value is None:
             raise ObjectNotFoundError(f"not in {self.location}: {key}")
-        return io.BytesIO(self._values[key][offset:])
+        return io.BytesIO(value[offset:])
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage."""
-        value = source.read()
+        self._check_writable()
+        if checked(key) in self._values:
+            return False
+        value = bytearray()
+        while len(value) <= size and (chunk := source.read(size + 1 - len(value))):
+            value += chunk
         if len(value) != size:
-            raise IntegrityError(f"{len(value)} bytes instead of {size} for {self.url(key)}")
+            raise IntegrityError(f"not {size} bytes, as promised for {self.url(key)}")
         with self._lock:
-            return self._values.setdefault(key, value) is value
+            if key in self._values:
+                return False
+            self._values[key] = bytes(value)
+        return True
 
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
-        for key in sorted(self._values):
+        for key, value in sorted(self._values.copy().items()):
             if key.startswith(prefix):
-                yield Info(key, len(self._values[key]))
+                yield Info(key, len(value))
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        self._values.pop(key, None)
+        self._check_writable()
+        self._values.pop(checked(key), None)
 
     def flush(self) -> None:
         """See Storage: memory survives nothing, so there is nothing to do."""
 
     def file(self, key: str) -> str | None:
         """See Storage: never a file."""
+        checked(key)
         return None
 
     def url(self, key: str) -> str:
         """See Storage."""
-        return f"{self.location.url}/{key}"
+        return f"{self.location.url.rstrip('/')}/{checked(key)}"
+
+    def _check_writable(self) -> None:
+        if not self.properties.writable:
+            raise StorageReadOnlyError(f"storage is read-only: {self.location}")

@@ -1,0 +1,599 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from git_datareg import files
+from git_datareg.files import (
+    copy_into,
+    move_new,
+    new_file,
+    remove_stale,
+    sync_directory,
+    temporary_name,
+    write_all,
+    write_atomically,
+)
+
+PACKAGE_ROOT = Path(files.__file__).parents[1]
+MIB = 1 << 20
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No write beyond `size` bytes succeeds: a disk that fills, without mounting one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one mebibyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(mount, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("there is no mount(8)")
+    if done.returncode:
+        pytest.skip(f"can't mount a small tmpfs: {done.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on another file system than `tmp_path`."""
+    shm = Path("/dev/shm")
+    if not os.access(shm, os.W_OK) or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("/dev/shm is not another, writable file system here")
+    with ExitStack() as stack:
+        place = shm / os.fsdecode(temporary_name("test-"))
+        place.mkdir()
+        stack.callback(place.rmdir)
+        stack.callback(lambda: [path.unlink() for path in place.iterdir()])
+        yield place
+
+
+def run_python(code: str, *args: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        cwd=PACKAGE_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+# Writing a whole file.
+
+
+def test_a_new_file_has_the_content_and_the_umask(tmp_path: Path) -> None:
+    for umask in (0o022, 0o077):
+        old = os.umask(umask)
+        try:
+            write_atomically(str(tmp_path / f"{umask}"), b"content")
+        finally:
+            os.umask(old)
+        assert (tmp_path / f"{umask}").read_bytes() == b"content"
+        assert mode_of(tmp_path / f"{umask}") == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path, sync: bool) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    target.chmod(0o750)
+    write_atomically(str(target), b"new", sync=sync)
+    assert target.read_bytes() == b"new"
+    assert mode_of(target) == 0o750
+
+
+def test_a_given_mode_overrules_the_old_one_and_the_umask(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    write_atomically(os.fsencode(target), b"new", mode=0o666)
+    assert mode_of(target) == 0o666
+
+
+@pytest.mark.parametrize("known_by", ["argument", "old file"])
+def test_a_secret_is_at_no_time_readable_for_others(
+    tmp_path: Path, known_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "file"
+    if known_by == "old file":
+        target.touch(mode=0o600)
+    modes = []
+    real = os.write
+
+    def look_and_write(descriptor: int, data: memoryview) -> int:
+        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return real(descriptor, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", look_and_write)
+        write_atomically(str(target), b"secret", mode=0o600 if known_by == "argument" else None)
+    assert modes == [0o600]
+    assert mode_of(target) == 0o600
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_content_is_synced_before_its_name_and_the_name_before_the_return(
+    tmp_path: Path, replace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+    sync, rename, link = os.fsync, os.rename, os.link
+
+    def note_sync(descriptor: int) -> None:
+        steps.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "content")
+        sync(descriptor)
+
+    def note_name(act: Callable[..., None]) -> Callable[..., None]:
+        return lambda *args, **kwargs: (steps.append("name"), act(*args, **kwargs))[1]
+
+    with monkeypatch.context() as patched, new_file(str(tmp_path)) as file:
+        patched.setattr(os, "fsync", note_sync)
+        patched.setattr(os, "rename", note_name(rename))
+        patched.setattr(os, "link", note_name(link))
+        file.commit(str(tmp_path / "final"), replace=replace)
+    assert steps == ["content", "name", "directory"]
+
+
+def test_a_file_in_the_current_directory_needs_no_directory_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_atomically("file", b"content")
+    assert Path("file").read_bytes() == b"content"
+    assert os.listdir() == ["file"]
+
+
+def test_a_symlink_is_replaced_and_what_it_names_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"old")
+    (tmp_path / "victim").chmod(0o600)
+    (tmp_path / "link").symlink_to("victim")
+    write_atomically(str(tmp_path / "link"), b"new")
+    assert (tmp_path / "victim").read_bytes() == b"old"
+    assert not (tmp_path / "link").is_symlink()
+    assert mode_of(tmp_path / "link") == 0o644
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with file_size_limit(MIB), pytest.raises(OSError, match="File too large"):
+        write_atomically(str(target), bytes(2 * MIB))
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Path) -> None:
+    target = small_disk / "file"
+    target.write_bytes(b"old")
+    with pytest.raises(OSError) as fault:
+        write_atomically(str(target), bytes(2 * MIB))
+    assert fault.value.errno == errno.ENOSPC
+    assert target.read_bytes() == b"old"
+    assert os.listdir(small_disk) == ["file"]
+
+
+def test_a_failed_rename_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(str(tmp_path / "directory"), b"new")
+    assert os.listdir(tmp_path) == ["directory"]
+
+
+def test_a_write_to_a_missing_directory_is_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_atomically(str(tmp_path / "none" / "file"), b"new")
+
+
+KILLED = """
+import sys
+from git_datareg.files import write_atomically
+contents = [letter.encode() * (1 << 20) for letter in "ab"]
+print("ready", flush=True)
+while True:
+    for content in contents:
+        write_atomically(sys.argv[1], content, sync=False)
+"""
+
+
+def test_kill_at_any_moment_leaves_the_old_or_the_new_content(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    for _ in range(12):
+        child = run_python(KILLED, target)
+        assert child.stdout and child.stdin
+        assert child.stdout.readline() == b"ready\n"
+        # Somewhere in the loop: once a first version of this child is there.
+        before = target.stat().st_ino if target.exists() else None
+        while not target.exists() or target.stat().st_ino == before:
+            pass
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert target.read_bytes() in (b"a" * MIB, b"b" * MIB)
+
+
+STOPPED = """
+import os, signal, sys
+from git_datareg.files import new_file
+file = new_file(os.path.dirname(sys.argv[1]))
+file.write(b"half of the n")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_kill_in_the_middle_leaves_a_temporary_file_that_is_found_later(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    child = run_python(STOPPED, target)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    assert target.read_bytes() == b"old"
+    (left,) = [name for name in os.listdir(tmp_path) if name != "file"]
+    os.utime(tmp_path / left, (1, 1))
+    assert remove_stale(str(tmp_path), files.TEMPORARY_PREFIX, 3600) == 1
+    assert os.listdir(tmp_path) == ["file"]
+
+
+# Temporary files.
+
+
+def test_pieces_are_committed_as_one_file(tmp_path: Path) -> None:
+    with new_file(os.fsencode(tmp_path), b"mine-") as file:
+        assert os.path.basename(file.path).startswith(b"mine-")
+        assert file.write(b"one ") == 4
+        assert file.write(bytearray(b"two ")) == 4
+        assert file.write(memoryview(b"three")) == 5
+        assert os.pread(file.fileno(), 7, 0) == b"one two"
+        file.commit(str(tmp_path / "final"), mode=0o444)
+    assert (tmp_path / "final").read_bytes() == b"one two three"
+    assert mode_of(tmp_path / "final") == 0o444
+    assert os.listdir(tmp_path) == ["final"]
+
+
+def test_an_uncommitted_file_is_discarded(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), new_file(str(tmp_path)) as file:
+        descriptor = file.fileno()
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    file.discard()
+
+
+def test_discard_bears_that_the_file_is_gone(tmp_path: Path) -> None:
+    file = new_file(str(tmp_path))
+    os.unlink(file.path)
+    file.discard()
+    assert os.listdir(tmp_path) == []
+
+
+def test_discard_after_commit_touches_nothing(tmp_path: Path) -> None:
+    file = new_file(str(tmp_path))
+    file.commit(str(tmp_path / "final"))
+    file.discard()
+    assert os.listdir(tmp_path) == ["final"]
+
+
+def test_create_only_never_replaces(tmp_path: Path) -> None:
+    (tmp_path / "final").write_bytes(b"old")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("final", "dangling"):
+        with new_file(str(tmp_path)) as file:
+            file.write(b"new")
+            with pytest.raises(FileExistsError):
+                file.commit(str(tmp_path / name), replace=False)
+    assert (tmp_path / "final").read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "final"]
+
+
+def test_create_only_creates(tmp_path: Path) -> None:
+    with new_file(str(tmp_path)) as file:
+        file.write(b"new")
+        file.commit(str(tmp_path / "final"), replace=False, mode=0o444)
+    assert (tmp_path / "final").read_bytes() == b"new"
+    assert (tmp_path / "final").stat().st_nlink == 1
+    assert os.listdir(tmp_path) == ["final"]
+
+
+RACER = """
+import os, sys
+from git_datareg import files
+if sys.argv[2] == "no links":
+    def link(*args, **kwargs):
+        raise PermissionError(1, "no links here")
+    os.link = link
+directory = os.path.dirname(sys.argv[1])
+for n in range(50):
+    file = files.new_file(directory)
+    file.write(str(os.getpid()).encode() * 1000)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        file.commit(sys.argv[1] + str(n), replace=False, sync=False)
+    except FileExistsError:
+        print("lost", flush=True)
+    else:
+        print("won", flush=True)
+"""
+
+
+@pytest.mark.parametrize("links", ["links", "no links"])
+def test_of_eight_processes_exactly_one_creates(tmp_path: Path, links: str) -> None:
+    racers = [run_python(RACER, tmp_path / "final", links) for _ in range(8)]
+    for n in range(50):
+        assert [one.stdout.readline() for one in racers] == [b"ready\n"] * 8
+        for racer in racers:
+            racer.stdin.write(b"go\n")
+            racer.stdin.flush()
+        results = [racer.stdout.readline() for racer in racers]
+        assert sorted(results) == [b"lost\n"] * 7 + [b"won\n"]
+        winner = racers[results.index(b"won\n")]
+        assert (tmp_path / f"final{n}").read_bytes() == str(winner.pid).encode() * 1000
+    for racer in racers:
+        racer.communicate()
+        assert racer.returncode == 0
+    assert len(os.listdir(tmp_path)) == 50
+
+
+@pytest.fixture
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on exFAT, which can't be mounted everywhere."""
+
+    def link(*args: object, **kwargs: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+
+
+def test_without_hard_links_create_only_still_never_replaces(
+    tmp_path: Path, no_links: None
+) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    (tmp_path / "taken").write_bytes(b"old")
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(FileExistsError):
+        move_new(b"source", b"taken", dir_fd=descriptor)
+    assert (tmp_path / "taken").read_bytes() == b"old"
+    move_new(b"source", b"free", dir_fd=descriptor)
+    move_new(os.fsencode(tmp_path / "free"), os.fsencode(tmp_path / "free2"))
+    os.close(descriptor)
+    assert (tmp_path / "free2").read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == ["free2", "taken"]
+
+
+def test_without_hard_links_and_exclusive_rename_create_only_is_refused(
+    tmp_path: Path, no_links: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").write_bytes(b"new")
+    where = os.fsencode(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_RENAME_NOREPLACE", 1 << 30)  # a flag no kernel knows
+        with pytest.raises(PermissionError):
+            move_new(where + b"/source", where + b"/final")
+    with monkeypatch.context() as patched:
+        patched.setattr("ctypes.CDLL", lambda *args, **kwargs: object())  # an old C library
+        with pytest.raises(PermissionError):
+            move_new(where + b"/source", where + b"/final")
+    assert os.listdir(tmp_path) == ["source"]
+
+
+def test_a_create_only_fault_other_than_links_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        move_new(os.fsencode(tmp_path / "none"), os.fsencode(tmp_path / "final"))
+
+
+def test_a_temporary_name_fits_and_is_never_the_same() -> None:
+    assert len({temporary_name() for _ in range(1000)}) == 1000
+    assert len(temporary_name("é" * 300)) == 255
+    assert temporary_name(b"\xff-").startswith(b"\xff-")
+
+
+# Copying.
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, 3 * MIB + 17])
+def test_a_copy_has_the_same_bytes(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    assert copied(tmp_path, tmp_path, content, size) == (size, content)
+
+
+def copied(source: Path, target: Path, content: bytes, size: int) -> tuple[int, bytes]:
+    """What `copy_into` returns, and what it wrote; positions are where they were."""
+    (source / "source").write_bytes(content)
+    with open(source / "source", "rb") as src, open(target / "target", "w+b") as dst:
+        src.seek(min(3, len(content)))
+        done = copy_into(src.fileno(), dst.fileno(), size)
+        assert os.lseek(src.fileno(), 0, os.SEEK_CUR) == min(3, len(content))
+        assert os.lseek(dst.fileno(), 0, os.SEEK_CUR) == 0
+    return done, (target / "target").read_bytes()
+
+
+def test_no_more_than_the_size_is_copied(tmp_path: Path) -> None:
+    assert copied(tmp_path, tmp_path, b"0123456789", 4) == (4, b"0123")
+
+
+def test_a_source_that_ends_early_is_told_by_the_count(tmp_path: Path) -> None:
+    assert copied(tmp_path, tmp_path, b"0123456789", 4000) == (10, b"0123456789")
+
+
+def test_a_copy_to_another_file_system_is_whole(tmp_path: Path, other_disk: Path) -> None:
+    content = os.urandom(2 * MIB + 5)
+    assert copied(tmp_path, other_disk, content, len(content)) == (len(content), content)
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_where_the_kernel_does_not_copy_it_is_read_and_written(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    content = os.urandom(2 * MIB + 5)
+    assert copied(tmp_path, tmp_path, content, len(content)) == (len(content), content)
+
+
+def test_a_copy_goes_on_where_the_kernel_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.copy_file_range, []
+
+    def stop_after_two(src: int, dst: int, count: int, *offsets: int) -> int:
+        calls.append(offsets)
+        return real(src, dst, min(count, 1000), *offsets) if len(calls) < 3 else 0
+
+    monkeypatch.setattr(os, "copy_file_range", stop_after_two)
+    monkeypatch.setattr(files, "_reflink", lambda *args: False)
+    content = os.urandom(5000)
+    assert copied(tmp_path, tmp_path, content, 5000) == (5000, content)
+    assert calls == [(0, 0), (1000, 1000), (2000, 2000)]
+
+
+def test_a_platform_without_kernel_copies_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "copy_file_range")
+    assert copied(tmp_path, tmp_path, b"content", 7) == (7, b"content")
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_pwrite, real_write = os.pwrite, os.write
+    monkeypatch.delattr(os, "copy_file_range")
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real_pwrite(fd, data[:7], at))
+    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:7]))
+    content = os.urandom(100)
+    assert copied(tmp_path, tmp_path, content, 100) == (100, content)
+    with open(tmp_path / "plain", "wb") as out:
+        assert write_all(out.fileno(), content) == 100
+    assert (tmp_path / "plain").read_bytes() == content
+
+
+def test_a_reflink_is_asked_for_first_and_only_for_whole_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def clone(target: int, request: int, source: int) -> int:
+        asked.append(request)
+        return os.pwrite(target, os.pread(source, 100, 0), 0)
+
+    def copy(*args: object) -> int:
+        raise AssertionError("copied what was cloned")
+
+    monkeypatch.setattr(fcntl, "ioctl", clone)
+    assert copied(tmp_path, tmp_path, b"0123456789", 4) == (4, b"0123")
+    assert asked == []
+    monkeypatch.setattr(os, "copy_file_range", copy)
+    assert copied(tmp_path, tmp_path, b"0123456789", 10) == (10, b"0123456789")
+    assert asked == [0x40049409]
+
+
+def test_a_full_disk_is_reported_by_the_copy(tmp_path: Path, small_disk: Path) -> None:
+    with pytest.raises(OSError) as fault:
+        copied(tmp_path, small_disk, bytes(2 * MIB), 2 * MIB)
+    assert fault.value.errno == errno.ENOSPC
+
+
+def test_a_failed_write_is_reported_by_the_copy(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(2 * MIB))
+    source = os.open(tmp_path / "source", os.O_RDONLY)
+    with (
+        new_file(str(tmp_path)) as file,
+        file_size_limit(MIB),
+        pytest.raises(OSError, match="File too large"),
+    ):
+        copy_into(source, file.fileno(), 2 * MIB)
+    os.close(source)
+
+
+# Leftovers and directories.
+
+
+def test_only_old_regular_files_with_the_prefix_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "tmp-directory").mkdir()
+    (tmp_path / "tmp-link").symlink_to("other-old")
+    for name in ("tmp-old", "tmp-new", "other-old"):
+        (tmp_path / name).touch()
+    now = time.time()
+    for name in ("tmp-old", "other-old", "tmp-directory", "tmp-link"):
+        os.utime(tmp_path / name, (now - 100, now - 100), follow_symlinks=False)
+    assert remove_stale(str(tmp_path), "tmp-", 200) == 0
+    assert remove_stale(str(tmp_path), "tmp-", 50) == 1
+    assert sorted(os.listdir(tmp_path)) == ["other-old", "tmp-directory", "tmp-link", "tmp-new"]
+
+
+def test_a_missing_directory_has_no_leftovers(tmp_path: Path) -> None:
+    assert remove_stale(str(tmp_path / "none"), "tmp-", 0) == 0
+
+
+def test_leftovers_that_another_process_removes_meanwhile_are_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp-1").touch()
+    os.utime(tmp_path / "tmp-1", (1, 1))
+    real = os.unlink
+
+    def lose(path: bytes) -> None:
+        real(path)
+        real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", lose)
+        assert remove_stale(str(tmp_path), "tmp-", 50) == 0
+    assert os.listdir(tmp_path) == []
+
+
+def test_leftovers_that_are_gone_before_they_are_looked_at_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tmp-1").touch()
+    with os.scandir(os.fsencode(tmp_path)) as entries:
+        (entry,) = entries
+    (tmp_path / "tmp-1").unlink()
+    assert files._is_older(entry, time.time() + 100) is False
+
+
+def test_what_can_not_be_synced_is_passed_over_and_faults_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_directory(str(tmp_path))
+    with pytest.raises(NotADirectoryError):
+        (tmp_path / "file").touch()
+        sync_directory(str(tmp_path / "file"))
+    for number in (errno.EINVAL, errno.EIO):
+
+        def fail(descriptor: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fail)
+        if number == errno.EINVAL:
+            sync_directory(str(tmp_path))
+        else:
+            with pytest.raises(OSError, match="Input/output error"):
+                sync_directory(str(tmp_path))
+            with pytest.raises(OSError, match="Input/output error"):
+                write_atomically(str(tmp_path / "new"), b"x")
+    assert os.listdir(tmp_path) == ["file"]

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from git_datareg import settings
+from git_datareg.errors import MetafileError, StorageNotConfiguredError, UsageError
+from git_datareg.git.config import ConfigValue
+from git_datareg.location import Location
+from git_datareg.settings import Settings, build, parse_size, read_tracked
+
+HOME = {"HOME": "/home/ada"}
+TRACKED = b"""\
+[datareg]
+\tstorage = origin
+[storage "origin"]
+\turl = https://example.org/data
+[storage "mirror"]
+\turl = https://mirror.example.org/data
+\treadonly = true
+[storage "nowhere"]
+\treadonly = true
+"""
+
+
+def built(tracked: bytes | None = None, /, **own: str) -> Settings:
+    """Settings with git configuration of the user's; `a__b` is the key `datareg.a.b`."""
+    config = [
+        ConfigValue("datareg." + key.replace("__", "."), value, "file:/home/ada/.gitconfig")
+        for key, value in own.items()
+    ]
+    return build([ConfigValue("user.name", "Ada", "x"), *config], tracked, HOME)
+
+
+def test_without_any_configuration_there_are_defaults() -> None:
+    found = built()
+    assert found == Settings({}, None, 0, "/home/ada/.cache/git-datareg", 8, False, ())
+
+
+def test_storages_come_from_the_tracked_file() -> None:
+    found = built(TRACKED)
+    assert list(found.storages) == ["origin", "mirror"]
+    assert found.default == "origin"
+    assert [each.readonly for each in found.storages.values()] == [False, True]
+    assert found.storage("origin").origin == "file:.datareg"
+
+
+def test_the_user_s_configuration_wins_key_by_key() -> None:
+    found = built(TRACKED, storage="mirror", mirror__url="/mnt/mirror", origin__readonly="yes")
+    assert found.default == "mirror"
+    mirror, origin = found.storage("mirror"), found.storage("origin")
+    assert mirror.location == Location("/mnt/mirror")
+    assert mirror.origin == "file:/home/ada/.gitconfig"
+    assert mirror.readonly
+    assert origin.readonly
+    assert origin.location == Location("https://example.org/data")
+    assert not built(TRACKED, mirror__readonly="0").storage("mirror").readonly
+
+
+def test_the_user_may_add_storages_and_have_none_by_default() -> None:
+    found = built(TRACKED, storage="", own__url="s3://bucket", **{"a.b__url": "/mnt/x"})
+    assert found.default is None
+    assert list(found.storages) == ["origin", "mirror", "own", "a.b"]
+
+
+def test_later_configuration_of_the_user_wins() -> None:
+    values = [ConfigValue("datareg.jobs", text, "x") for text in ("2", "3")]
+    assert build(values, None, HOME).jobs == 3
+
+
+def test_an_unknown_storage_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(StorageNotConfiguredError, match="origin, mirror"):
+        built(TRACKED).storage("other")
+    with pytest.raises(StorageNotConfiguredError, match="none"):
+        built().storage("other")
+
+
+def test_the_threshold_is_never_the_user_s() -> None:
+    assert built(b"[datareg]\n\tthreshold = 1k\n", threshold="5k").threshold == 1024
+    assert built(None, threshold="5k").threshold == 0
+
+
+def test_what_is_not_allowed_in_the_tracked_file_is_ignored_with_a_warning() -> None:
+    text = b"[datareg]\n\tcache = /x\n\tskipSmudge = true\n[core]\n\thooksPath = evil\n"
+    text += b'[storage]\n\turl = x\n[storage ""]\n\turl = y\n'
+    found = built(text)
+    assert found._replace(warnings=()) == built()
+    keys = [warning.split()[2] for warning in found.warnings]
+    assert keys == ["datareg.cache", "datareg.skipsmudge", "core.hookspath"] + ["storage.url"] * 2
+
+
+def test_keys_of_later_use_are_allowed() -> None:
+    keys = b"url = s3://b\n region = r\n endpoint = e\n include = a\n exclude = b\n readonly = no\n"
+    items, warnings = read_tracked(b'[storage "a"]\n' + keys + b"[datareg]\ninclude=a\nexclude=b")
+    assert (len(items), warnings) == (8, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"[datareg\n", "line 1"),
+        (b"[datareg]\n\tversion = 2\n", "version 2"),
+        (b"[datareg]\n\tversion =\n", "version"),
+        (b"[datareg]\n\tthreshold = 1x\n", "threshold"),
+        (b'[storage "a"]\n\turl =\n', "'a'"),
+        (b'[storage "a"]\n\turl = file://b\n', "'a'"),
+        (b'[storage "a"]\n\turl = b\n\treadonly = x\n', "'a'"),
+    ],
+)
+def test_a_tracked_file_that_can_t_be_meant_is_refused(text: bytes, words: str) -> None:
+    with pytest.raises(MetafileError, match=words) as caught:
+        built(text)
+    assert ".datareg" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("jobs", "0"),
+        ("jobs", "1025"),
+        ("jobs", "x"),
+        ("jobs", "-1"),
+        ("jobs", "\u00b2"),
+        ("jobs", "9" * 5000),
+        ("skipsmudge", "maybe"),
+        ("origin__readonly", "maybe"),
+        ("a__url", "-x"),
+    ],
+)
+def test_a_value_of_the_user_s_that_can_t_be_meant_is_refused(key: str, value: str) -> None:
+    with pytest.raises(UsageError):
+        built(TRACKED, **{key: value})
+
+
+@pytest.mark.parametrize(
+    ("own", "environ", "skips"),
+    [
+        ({}, {}, False),
+        ({}, {"GIT_DATAREG_SKIP_SMUDGE": "1"}, True),
+        ({"skipsmudge": "true"}, {}, True),
+        ({"skipsmudge": "true"}, {"GIT_DATAREG_SKIP_SMUDGE": "0"}, False),
+    ],
+)
+def test_the_environment_wins(own: dict[str, str], environ: dict[str, str], skips: bool) -> None:
+    config = [ConfigValue(f"datareg.{key}", value, "x") for key, value in own.items()]
+    assert build(config, None, HOME | environ).skip_smudge is skips
+
+
+@pytest.mark.parametrize(
+    ("configured", "environ", "cache"),
+    [
+        ("", {}, "/home/ada/.cache/git-datareg"),
+        ("", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/git-datareg"),
+        ("", {"XDG_CACHE_HOME": "relative"}, "/home/ada/.cache/git-datareg"),
+        ("", {"XDG_CACHE_HOME": ""}, "/home/ada/.cache/git-datareg"),
+        ("/mnt/cache", {"XDG_CACHE_HOME": "/xdg"}, "/mnt/cache"),
+        ("~/cache", {}, "/home/ada/cache"),
+        ("~/cache", {"GIT_DATAREG_CACHE": "/env"}, "/env"),
+        ("/mnt/cache", {"GIT_DATAREG_CACHE": ""}, "/mnt/cache"),
+        ("", {"GIT_DATAREG_CACHE": "here"}, "{cwd}/here"),
+    ],
+)
+def test_the_cache_is_found(configured: str, environ: dict[str, str], cache: str) -> None:
+    config = [ConfigValue("datareg.cache", configured, "x")] if configured else []
+    found = build(config, None, HOME | environ).cache
+    assert found == cache.format(cwd=os.getcwd())
+
+
+@pytest.mark.parametrize("configured", ["", "~/cache"])
+def test_without_a_home_the_cache_must_be_named(configured: str) -> None:
+    config = [ConfigValue("datareg.cache", configured, "x")] if configured else []
+    with pytest.raises(UsageError, match="HOME") as caught:
+        build(config, None, {})
+    assert "GIT_DATAREG_CACHE" in caught.value.hints[0]
+    assert build([], None, {"XDG_CACHE_HOME": "/xdg"}).cache == "/xdg/git-datareg"
+
+
+@given(
+    st.integers(0, 10**12),
+    st.sampled_from(["", "b", "k", "kb", "kib", "m", "g", "t", "tib"]),
+    st.sampled_from(["", " "]),
+    st.booleans(),
+)
+def test_sizes_are_powers_of_1024(number: int, unit: str, space: str, is_upper: bool) -> None:
+    text = f" {number}{space}{unit.upper() if is_upper else unit} "
+    power = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}[unit[:1]]
+    assert parse_size(text, "x") == number * 1024**power
+
+
+NO_SIZES = ["", " ", "k", "-1", "+1", "1.5m", "1e3", "0x10", "1ib", "1i", "1ki", "1kk", "k1", "1 2"]
+NO_SIZES += ["1_000", "\u00b2", "\u0661", "1\u212a", "9" * 19, "1p", "1kbb"]
+
+
+@pytest.mark.parametrize("text", NO_SIZES)
+def test_what_is_no_size_is_refused_by_its_name(text: str) -> None:
+    with pytest.raises(UsageError, match="--above") as caught:
+        parse_size(text, "--above")
+    assert caught.value.hints
+
+
+@given(st.text(max_size=6))
+def test_any_text_is_a_size_or_refused(text: str) -> None:
+    try:
+        assert parse_size(text, "x") >= 0
+    except UsageError as error:
+        assert repr(text) in error.message
+
+
+def test_include_in_the_tracked_file_reads_nothing() -> None:
+    text = b"[include]\n\tpath = /etc/hostname\n"
+    assert settings.read_tracked(text)[0] == []
