@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
-from git_datareg.errors import ObjectNotFoundError
+from git_datareg.errors import ObjectNotFoundError, StorageUnavailableError
+from git_datareg.objects import ObjectDirectory, ObjectWriter, remove_leftovers
 from git_datareg.pointer import Pointer
 from git_datareg.sources import Project, Sources
 from git_datareg.transfer import fetch
@@ -34,6 +36,7 @@ class Bringer:
         self._open_project = open_project
         self._projects: dict[str | None, tuple[Project, Sources]] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._caches: dict[str, _ClosableDirectory] = {}
         self._running: dict[Pointer, Future[None]] = {}
         self._arrived = threading.Condition()
         self._waiting: dict[Pointer, list[bytes]] = {}
@@ -54,15 +57,19 @@ class Bringer:
         return found
 
     def start(self, pointer: Pointer, path: bytes, treeish: str | None) -> None:
-        """Begin to bring an object; `path` is in a later `ready` whether it came or not."""
+        """Begin to bring an object; `path` is in a later `ready` whether it came or not.
+
+        Raises DataregError, and promises nothing, when it can't be told from where.
+        """
+        project, sources = self._project(treeish)
+        want = sources.want(pointer, path)
         with self._arrived:
             self._waiting.setdefault(pointer, []).append(path)
             if pointer in self._running and not self._running[pointer].done():
                 return
-        project, sources = self._project(treeish)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(project.settings.jobs)
-        future = self._pool.submit(fetch, sources.want(pointer, path), project.local.cache)
+        future = self._pool.submit(fetch, want, self._cache(project))
         self._running[pointer] = future
         future.add_done_callback(lambda done: self._on_done(pointer, done))
 
@@ -84,9 +91,12 @@ class Bringer:
             return told
 
     def close(self) -> None:
-        """Stop what is still running, without waiting for it."""
+        """Break off what is still running, without waiting for it; its temporary files go."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+        for cache in self._caches.values():
+            cache.close()
+            remove_leftovers(cache)
 
     def _on_done(self, pointer: Pointer, future: Future[None]) -> None:
         with self._arrived:
@@ -95,8 +105,39 @@ class Bringer:
             (self._failed if failed else self._ready).extend(paths)
             self._arrived.notify_all()
 
+    def _cache(self, project: Project) -> _ClosableDirectory:
+        root = project.local.cache.root
+        return self._caches.setdefault(root, _ClosableDirectory(root))
+
     def _project(self, treeish: str | None) -> tuple[Project, Sources]:
         if treeish not in self._projects:
             project = self._open_project(treeish)
             self._projects[treeish] = (project, Sources(project, treeish))
         return self._projects[treeish]
+
+
+class _ClosableDirectory(ObjectDirectory):
+    """Objects that threads are writing; `close` takes their files away from them."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._is_closed = False
+        #: By thread: each writes one object at a time.
+        self._writers: dict[int, ObjectWriter] = {}
+
+    def writer(self) -> ObjectWriter:
+        """As ObjectDirectory; raises StorageUnavailableError after `close`."""
+        writer = super().writer()
+        self._writers[threading.get_ident()] = writer
+        if self._is_closed:
+            writer.__exit__(None, None, None)
+            raise StorageUnavailableError("broken off")
+        return writer
+
+    def close(self) -> None:
+        """Discard what is being written; whoever writes it meets a fault."""
+        self._is_closed = True
+        for writer in list(self._writers.values()):
+            # Its thread may be doing the same.
+            with suppress(OSError):
+                writer.__exit__(None, None, None)

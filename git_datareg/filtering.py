@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import NamedTuple
 
-from git_datareg.digest import digest_of
+from git_datareg.digest import HEX_LENGTH, digest_of
 from git_datareg.objects import ObjectDirectory, ObjectWriter
 from git_datareg.pointer import MAX_LENGTH, Pointer, looks_like_pointer
 
@@ -56,13 +56,13 @@ def smudge(spool: Spool) -> Pointer | None:
 def may_be_converted(spool: Spool) -> bool:
     """Whether content may be a pointer in other line ends or another encoding.
 
-    Git converts blobs by `core.autocrlf`, `eol`, `ident` and
-    `working-tree-encoding` before smudge sees them (gitattributes(5)).
+    Git converts blobs by `core.autocrlf`, `eol` and `working-tree-encoding`
+    before smudge sees them (gitattributes(5)).
     """
     held = spool.held() or b""
-    return len(held) <= 4 * MAX_LENGTH and looks_like_pointer(
-        held.replace(b"\0", b"").lstrip(_BYTE_ORDER_MARKS)
-    )
+    text = held.replace(b"\0", b"").replace(b"\r", b"").lstrip(_BYTE_ORDER_MARKS)
+    is_short = len(held) <= 4 * MAX_LENGTH and len(text) > HEX_LENGTH
+    return is_short and text != held and looks_like_pointer(text)
 
 
 def fingerprint(content: bytes | bytearray) -> Pointer:

@@ -47,8 +47,8 @@ def held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in arrived:
-            signal.raise_signal(number)
+        for late in arrived:
+            signal.raise_signal(late)
 
 
 def _handle(handler: signal._HANDLER) -> dict[signal.Signals, signal._HANDLER]:

@@ -15,7 +15,7 @@ from git_datareg.errors import DataregError, RepositoryNotFoundError, UnsafePath
 from git_datareg.filtering import Smudged
 from git_datareg.git import places
 from git_datareg.git.places import Places
-from git_datareg.objects import LocalObjects, ObjectDirectory
+from git_datareg.objects import LocalObjects, ObjectDirectory, remove_leftovers
 from git_datareg.pointer import Pointer
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Workspace:
     def __init__(self, directory: str, environ: Mapping[str, str]) -> None:
         self._directory = directory
         self._environ = environ
+        #: Files of objects that were read and found whole in this run.
+        self._verified: dict[Pointer, str] = {}
         #: The lock on the index that the git which started us was last seen with.
         self._lock: int | None = None
 
@@ -136,8 +138,9 @@ class Workspace:
 
     def object_file(self, pointer: Pointer, path: bytes, treeish: str | None) -> str:
         """The file with the object's bytes, verified, fetched if need be; raises DataregError."""
-        found = self.local.find_whole(pointer)
-        return found or self.bringer.bring(pointer, path, treeish)
+        found = self.local.find_whole(pointer) or self.bringer.bring(pointer, path, treeish)
+        self._verified[pointer] = found
+        return found
 
     def from_top(self, paths: Iterable[str]) -> list[bytes]:
         """Paths from the current directory as Git spells them, from the work tree's top.
@@ -183,7 +186,7 @@ class Workspace:
             self.top,
             index_file,
             files,
-            lambda pointer: self.local.find(pointer),
+            lambda pointer: self._verified.get(pointer) or self.local.find_whole(pointer),
             lock_seconds=0 if is_lost else placing.LOCK_SECONDS,
         )
         failures = list(outcome.failures)
@@ -205,9 +208,11 @@ class Workspace:
         return self._directory
 
     def close(self) -> None:
-        """Stop what runs in the background."""
+        """Stop what runs in the background, and remove what killed processes left long ago."""
         if "bringer" in self.__dict__:
             self.bringer.close()
+        if "places" in self.__dict__:
+            remove_leftovers(self.own_objects)
 
     def _tracked_text(self) -> bytes:
         try:

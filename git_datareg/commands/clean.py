@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from git_datareg import filtering
+from git_datareg import filtering, ui
+from git_datareg.errors import DataregError
 from git_datareg.files import write_all
 from git_datareg.filtering import Spool
+from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
 
 _CHUNK = 1024 * 1024
@@ -20,9 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Store the file; print what Git is to store."""
-    with Spool(workspace.own_objects) as spool:
+    path = os.fsencode(arguments.path)
+    with tidied(), Spool(workspace.own_objects) as spool:
         while chunk := os.read(0, _CHUNK):
             spool.write(chunk)
-        for piece in filtering.clean(spool, os.fsencode(arguments.path), workspace.threshold):
-            write_all(1, piece)
+        try:
+            for piece in filtering.clean(spool, path, workspace.threshold):
+                write_all(1, piece)
+        except DataregError as error:
+            ui.report(error, path or None)
+            return error.exit_code
     return 0

@@ -15,14 +15,24 @@ from typing import TYPE_CHECKING
 from git_datareg import ui
 from git_datareg.errors import DataregError, RemoteProtocolError
 from git_datareg.files import write_all
-from git_datareg.filtering import Smudged, Spool, clean, fingerprint, read_file, smudge
+from git_datareg.filtering import (
+    Smudged,
+    Spool,
+    clean,
+    fingerprint,
+    may_be_converted,
+    read_file,
+    smudge,
+)
+from git_datareg.git.pipe import GitPipe
+from git_datareg.pointer import Pointer
 from git_datareg.protocol import filter as protocol
 from git_datareg.protocol.filter import NEED_DATA, Command, FilterConnection, Request, State
+from git_datareg.signals import tidied
 
 if TYPE_CHECKING:
     import argparse
 
-    from git_datareg.pointer import Pointer
     from git_datareg.workspace import Workspace
 
 #: What we do, of what git offers.
@@ -48,11 +58,11 @@ def serve(workspace: Workspace, *, skip: bool) -> int:
     stdout = os.dup(1)
     # A stray print must not end up in the conversation.
     os.dup2(2, 1)
-    try:
-        FilterProcess(0, stdout, workspace, skip=skip).run()
-    except _HungUp:
-        # Git was killed: it has not written its index, so nothing may be put in place.
-        return 1
+    with tidied():
+        try:
+            FilterProcess(0, stdout, workspace, skip=skip).run()
+        except _HungUp:
+            return 1
     return 0
 
 
@@ -64,10 +74,12 @@ class FilterProcess:
     """One conversation with one git command, from its greeting to its end."""
 
     def __init__(self, stdin: int, stdout: int, workspace: Workspace, *, skip: bool) -> None:
-        self._stdin = stdin
+        self._stdin = GitPipe(stdin)
         self._stdout = stdout
         self._workspace = workspace
         self._skip = skip or workspace.skips_smudge
+        _enlarge(stdin)
+        _enlarge(stdout)
         self._connection = FilterConnection()
         self._delayed: dict[bytes, tuple[Request, Pointer]] = {}
         #: By path: a rebase may check out a file several times.
@@ -75,9 +87,18 @@ class FilterProcess:
         self._faults = 0
 
     def run(self) -> None:
-        """Serve git until it hangs up; then put the deferred files in place."""
-        _enlarge(self._stdin)
-        _enlarge(self._stdout)
+        """Serve git until it hangs up; then put the deferred files in place.
+
+        Also when it was killed: what it has written shall not stay a pointer.
+        """
+        try:
+            self._converse()
+        except (DataregError, OSError, _HungUp):
+            self._finish()
+            raise
+        self._finish()
+
+    def _converse(self) -> None:
         try:
             for event in self._events():
                 match event:
@@ -94,7 +115,6 @@ class FilterProcess:
                         break
         finally:
             self._workspace.close()
-        self._finish()
 
     def _serve(self, request: Request) -> None:
         content = self._content()
@@ -124,19 +144,29 @@ class FilterProcess:
         with Spool(self._workspace.own_objects) as spool:
             for piece in content:
                 spool.write(piece)
-            pointer = None if self._skip else smudge(spool)
+            pointer = self._pointer(request, spool)
             if pointer is None:
-                self._answer(spool.content())
                 held = spool.held()
                 if held is not None:
                     self._note(request, fingerprint(held), deferred=False)
+                self._answer(spool.content())
                 return
-        if request.can_delay and self._workspace.local.find_whole(pointer) is None:
+        if self._skip:
+            text = pointer.encode()
+            self._note(request, fingerprint(text), deferred=False)
+            self._answer([text])
+        elif request.can_delay and self._workspace.local.find_whole(pointer) is None:
             self._workspace.bringer.start(pointer, request.pathname, request.treeish)
             self._delayed[request.pathname] = (request, pointer)
             self._send(protocol.Delayed())
-            return
-        self._give(request, pointer)
+        else:
+            self._give(request, pointer)
+
+    def _pointer(self, request: Request, spool: Spool) -> Pointer | None:
+        """The pointer that Git stores for the file; None when it stores the file itself."""
+        if request.blob is not None and may_be_converted(spool):
+            return Pointer.parse(self._workspace.blob(request.blob))
+        return None if self._skip else smudge(spool)
 
     def _give(self, request: Request, pointer: Pointer) -> None:
         """Answer with the object's content, or with its pointer when that is to follow."""
@@ -146,16 +176,15 @@ class FilterProcess:
             and pointer.size >= _DEFER_FROM
             and not self._workspace.is_rebasing
         )
-        self._answer([pointer.encode()] if deferred else read_file(path))
         self._note(request, pointer, deferred=deferred)
+        self._answer([pointer.encode()] if deferred else read_file(path))
 
     def _note(self, request: Request, content: Pointer, *, deferred: bool) -> None:
         """Remember a file for the end, when Git has written work tree and index."""
         if _writes_work_tree(request) and request.blob is not None:
             file = Smudged(request.pathname, request.blob, content, deferred)
+            self._workspace.note(file)
             self._smudged[request.pathname] = file
-            if deferred:
-                self._workspace.note_deferred(file)
 
     def _fail(
         self, request: Request, error: DataregError | OSError, content: Iterator[memoryview]
@@ -177,11 +206,11 @@ class FilterProcess:
 
     def _finish(self) -> None:
         if self._smudged:
-            for path, error in self._workspace.settle(self._smudged.values()):
+            failures = self._workspace.settle(self._smudged.values())
+            for path, error in failures:
                 ui.report(error, path)
-                self._faults += 1
-            if self._faults:
-                ui.hint("git datareg checkout")
+            if failures:
+                ui.hint("once that is mended: git datareg checkout")
 
     def _answer(self, pieces: Iterable[bytes]) -> None:
         remaining = iter(pieces)
@@ -202,7 +231,7 @@ class FilterProcess:
         while True:
             event = self._connection.next_event()
             if event is NEED_DATA:
-                self._connection.receive_data(os.read(self._stdin, _PIPE_SIZE))
+                self._connection.receive_data(self._stdin.read(_PIPE_SIZE))
             else:
                 yield event
 

@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Put in place what the filter has noted. A failure is said and changes nothing."""
+    if workspace.skips_smudge:
+        return 0
     for path, error in workspace.settle(placing.noted(workspace.places.git_dir)):
         ui.report(error, path)
     return 0

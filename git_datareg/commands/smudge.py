@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 
-from git_datareg import filtering
+from git_datareg import filtering, ui
+from git_datareg.errors import DataregError
 from git_datareg.files import write_all
 from git_datareg.filtering import Spool
+from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
 
 _CHUNK = 1024 * 1024
@@ -21,15 +23,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Print the file's content; what is no pointer is printed as it is."""
-    with Spool(workspace.own_objects) as spool:
+    path = os.fsencode(arguments.path)
+    skip = arguments.skip or workspace.skips_smudge
+    with tidied(), Spool(workspace.own_objects) as spool:
         while chunk := os.read(0, _CHUNK):
             spool.write(chunk)
-        skip = arguments.skip or workspace.skips_smudge
-        pointer = None if skip else filtering.smudge(spool)
         content = spool.content()
-        if pointer is not None:
-            path = os.fsencode(arguments.path)
-            content = filtering.read_file(workspace.object_file(pointer, path, None))
+        try:
+            pointer = None if skip else filtering.smudge(spool)
+            if pointer is not None:
+                content = filtering.read_file(workspace.object_file(pointer, path, None))
+        except DataregError as error:
+            ui.report(error, path or None)
+            return error.exit_code
         for piece in content:
             write_all(1, piece)
     return 0
