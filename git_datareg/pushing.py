@@ -5,18 +5,31 @@ Only commits that the remote has not are looked at. Nothing here moves a ref.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from git_datareg.errors import DataregError, PartialError, PointerError
+from git_datareg.errors import (
+    DataregError,
+    ObjectNotFoundError,
+    PartialError,
+    PointerError,
+    StorageError,
+)
 from git_datareg.git import objects
 from git_datareg.git.objects import NamedBlob
-from git_datareg.layout import ObjectStorage
+from git_datareg.git.repository import Repository, open_foreign
+from git_datareg.layout import MARKER_KEY, ObjectStorage
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
 from git_datareg.pointer import MAX_LENGTH, Pointer
-from git_datareg.sources import Project, metafile_ids, storage_for_push
-from git_datareg.transfer import Advance, no_progress, storage_faults, upload
+from git_datareg.sources import Project, configured_storages, embedded, storage_for_push
+from git_datareg.transfer import Advance, Failure, no_progress, storage_faults, upload
+
+#: Longer blobs are neither pointers nor, for sure, metafiles that were written by us.
+_MAX_METAFILE = 64 * 1024
+#: A storage that is gone fails for each object; more lines would say no more.
+_MOST_FAILURES = 10
 
 
 class Plan(NamedTuple):
@@ -30,6 +43,16 @@ class Plan(NamedTuple):
         return sum(pointer.size for pointer in self.pointers)
 
 
+class Destination(NamedTuple):
+    """The Git remote that is pushed to."""
+
+    location: Location
+    #: Its name in the repository's configuration, if it has one.
+    name: str | None
+    #: The refs that it has now; None when nobody has asked it.
+    refs: frozenset[str] | None = None
+
+
 class Stored(NamedTuple):
     """What a push stored."""
 
@@ -38,6 +61,18 @@ class Stored(NamedTuple):
     #: All objects that the commits need there.
     needed: int
     storage: ObjectStorage
+
+
+def plan_push(
+    project: Project, new: Sequence[str], old: Sequence[str], remote: Destination
+) -> Plan:
+    """The objects that a push of the commits `new` needs, where the remote has the `old` ones.
+
+    As `plan`, but what is old is checked as far as that is cheap: a
+    remote-tracking branch counts if the remote still has it, and nothing does
+    while its storage was never written to, since earlier pushes went elsewhere.
+    """
+    return plan(project, new, _stored(project, remote, old), None) if new else Plan({})
 
 
 def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str | None) -> Plan:
@@ -51,19 +86,24 @@ def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str |
     if not new:
         return Plan({})
     repository = project.repository
-    known = objects.existing(repository, old)
-    blobs = objects.small_blobs_between(repository, new, known, remote=remote, limit=MAX_LENGTH + 1)
-    paths = {blob.id: blob.path for blob in blobs}
-    found: dict[Pointer, bytes] = {}
-    for id, content in objects.read_blobs(repository, paths):
-        try:
-            pointer = Pointer.parse(content)
-        except PointerError as error:
-            path = paths[id].decode("utf-8", "surrogateescape")
-            raise PointerError(f"{path}: {error.message}", *error.hints) from error
-        if pointer is not None:
-            found.setdefault(pointer, paths[id])
-    return Plan(_without_imports(project, found, new, blobs))
+    known = objects.existing(repository, [*old, *(id for _, id in _tracked(project, remote))])
+    blobs = objects.small_blobs_between(repository, new, known, limit=_MAX_METAFILE)
+    found = _pointers(repository, {blob.id: blob.path for blob in blobs})
+    if not found:
+        return Plan({})
+    at_tips = objects.files_in_trees(
+        repository,
+        sorted(set(new).difference(known)),
+        lambda file: file.id in found or is_metafile(file.path),
+    )
+    files = sorted({*at_tips, *blobs}, key=lambda file: file.path)
+    imports = _imports(repository, files)
+    needed: dict[Pointer, bytes] = {}
+    for file in files:
+        pointer = found.get(file.id)
+        if pointer is not None and (not imports.cover(file.path) or _is_own(project, pointer)):
+            needed.setdefault(pointer, file.path)
+    return Plan(needed)
 
 
 def everything(project: Project) -> Plan:
@@ -83,56 +123,166 @@ def store(
 ) -> Stored | None:
     """Store the planned objects where pushes to `remote` put them (or in the storage `name`).
 
-    On return all of them are there, durable; None means that none was needed.
+    On return all of them are there, durable (or, if this repository lacks one,
+    in another storage that is configured); None means that none was needed.
     Raises StorageNotConfiguredError when there is no place for them, and a
     PartialError with every single fault when some could not be stored.
     """
     if not needed.pointers:
         return None
     storage = storage_for_push(project, remote, name)
-    with storage_faults(str(storage)):
+    is_new = not _has_marker(storage)
+    if not is_new:
         storage.prepare()
-    new, failures = upload(
-        needed.pointers.items(),
-        project.local,
-        storage,
-        jobs=jobs or project.settings.jobs,
-        advance=advance,
-    )
+    items = list(needed.pointers.items())
+    new = 0
+    failures: list[Failure] = []
+    # Whether a storage that nobody wrote to before can be written at all, one object shows.
+    for part in (items[:1], items[1:]) if is_new else (items,):
+        if not any(isinstance(each.error, StorageError) for each in failures):
+            stored, failed = upload(
+                part,
+                project.local,
+                storage,
+                jobs=jobs or project.settings.jobs,
+                advance=advance,
+            )
+            new += stored
+            failures += failed
+    failures = [each for each in failures if not _is_elsewhere(project, remote, each)]
     if failures:
-        raise PartialError(
-            f"{len(failures)} of {len(needed.pointers)} objects could not be stored in {storage}; "
-            "nothing is pushed",
-            failures=tuple(
-                type(each.error)(f"{_shown(each.path)}: {each.error.message}", *each.error.hints)
-                for each in failures
-            ),
-        )
+        raise _not_stored(failures, needed, storage)
+    if is_new:
+        # Last, since a marker says that the storage has what was pushed before.
+        with storage_faults(str(storage)):
+            storage.prepare()
     return Stored(new, len(needed.pointers), storage)
 
 
-def _without_imports(
-    project: Project, found: dict[Pointer, bytes], new: Sequence[str], blobs: Iterable[NamedBlob]
-) -> dict[Pointer, bytes]:
-    """Leave out what belongs to an import of any of the commits and is not ours."""
-    ids = {blob.id: blob.path for blob in blobs if is_metafile(blob.path)}
-    for commit in new:
-        ids |= {id: path for path, id in metafile_ids(project.repository, commit).items()}
-    imported = [
-        ids[id].removesuffix(SUFFIX.encode())
-        for id, text in objects.read_blobs(project.repository, ids)
-        if not _is_vendored(text, ids[id])
+def _not_stored(failures: Sequence[Failure], needed: Plan, storage: ObjectStorage) -> PartialError:
+    shown = sorted(failures, key=lambda each: each.path)[:_MOST_FAILURES]
+    more = f" ({len(shown)} of them are shown)" if len(shown) < len(failures) else ""
+    return PartialError(
+        f"{len(failures)} of {len(needed.pointers)} objects could not be stored in {storage}"
+        f"{more}; nothing is pushed",
+        failures=tuple(
+            type(each.error)(f"{_shown(each.path)}: {each.error.message}", *each.error.hints)
+            for each in shown
+        ),
+    )
+
+
+def _has_marker(storage: ObjectStorage) -> bool:
+    with storage_faults(str(storage)):
+        return storage.storage.info(MARKER_KEY) is not None
+
+
+def _pointers(repository: Repository, paths: Mapping[str, bytes]) -> dict[str, Pointer]:
+    """The pointers among some blobs, which are given with a path for messages."""
+    found = {}
+    for id, content in objects.read_small_blobs(repository, paths, MAX_LENGTH):
+        try:
+            pointer = Pointer.parse(content)
+        except PointerError as error:
+            raise PointerError(f"{_shown(paths[id])}: {error.message}", *error.hints) from error
+        if pointer is not None:
+            found[id] = pointer
+    return found
+
+
+def _stored(project: Project, remote: Destination, old: Sequence[str]) -> list[str]:
+    """Commits whose objects are taken to be where a push to the remote stores them."""
+    if not _was_written(project, remote.location):
+        return []
+    tracked = [
+        commit
+        for ref, commit in _tracked(project, remote.name)
+        if remote.refs is None or ref in remote.refs
     ]
-    if not imported:
-        return found
-    prefixes = tuple(path + b"/" for path in imported)
-    own = project.local.own
-    return {
-        pointer: path
-        for pointer, path in found.items()
-        if not (path in imported or path.startswith(prefixes))
-        or (own is not None and own.find(pointer) is not None)
-    }
+    place = embedded(remote.location)
+    if place is not None and place.path is not None and tracked:
+        tracked = _known_there(os.path.dirname(place.path), tracked)
+    return [*old, *tracked]
+
+
+class _Imports(NamedTuple):
+    """What was imported and stays in its source's storage: files and directories by path."""
+
+    paths: frozenset[bytes]
+
+    def cover(self, path: bytes) -> bool:
+        """Whether the file is one of them or below one."""
+        while path:
+            if path in self.paths:
+                return True
+            path = path.rpartition(b"/")[0]
+        return False
+
+
+def _imports(repository: Repository, files: Iterable[NamedBlob]) -> _Imports:
+    metafiles = [file for file in files if is_metafile(file.path)]
+    texts = dict(objects.read_blobs(repository, (file.id for file in metafiles)))
+    return _Imports(
+        frozenset(
+            file.path.removesuffix(SUFFIX.encode())
+            for file in metafiles
+            if not _is_vendored(texts[file.id], file.path)
+        )
+    )
+
+
+def _is_elsewhere(project: Project, remote: Location, failure: Failure) -> bool:
+    """Whether an object that is not at hand is in another storage that `.datareg` names.
+
+    Readers ask all of them, so it needs no copy: the default storage may have
+    been changed since the object was pushed.
+    """
+    if not isinstance(failure.error, ObjectNotFoundError):
+        return False
+    for storage in configured_storages(project, remote):
+        try:
+            if storage.has(failure.pointer):
+                return True
+        except DataregError:
+            continue
+    return False
+
+
+def _is_own(project: Project, pointer: Pointer) -> bool:
+    return project.local.own is not None and project.local.own.find(pointer) is not None
+
+
+def _was_written(project: Project, remote: Location) -> bool:
+    try:
+        return _has_marker(storage_for_push(project, remote))
+    except StorageError:
+        # If anything is to be stored there, that will say what is wrong.
+        return True
+
+
+def _tracked(project: Project, name: str | None) -> Iterator[tuple[str, str]]:
+    """The remote-tracking branches of a remote: the ref's name over there, and the commit."""
+    if name is None:
+        return
+    prefix = f"refs/remotes/{name}/"
+    # `refs/remotes/a/b/c` belongs to the remote `a/b`, if there is one, and not to `a`.
+    others = tuple(
+        f"refs/remotes/{each.name}/" for each in project.remotes if each.name.startswith(f"{name}/")
+    )
+    output = project.repository.run("for-each-ref", "--format=%(objectname) %(refname)", prefix)
+    for line in output.decode("utf-8", "surrogateescape").split("\n")[:-1]:
+        commit, _, ref = line.partition(" ")
+        if not ref.startswith(others):
+            yield "refs/heads/" + ref.removeprefix(prefix), commit
+
+
+def _known_there(git_dir: str, commits: Sequence[str]) -> list[str]:
+    """Those of the commits that a repository on this machine has."""
+    try:
+        return objects.existing(open_foreign(git_dir), commits)
+    except DataregError:
+        # Not ours to read ("dubious ownership"): rather take more for new than is.
+        return []
 
 
 def _is_vendored(text: bytes, path: bytes) -> bool:

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from git_datareg import remote, ui
 from git_datareg.errors import DataregError, UsageError
 from git_datareg.files import write_all
-from git_datareg.location import HELPER_PREFIX, Location
+from git_datareg.location import Location
 from git_datareg.main import guarded
 from git_datareg.protocol import remote_helper as protocol
 from git_datareg.protocol.remote_helper import NEED_DATA, HelperConnection, PushResult
 from git_datareg.workspace import Workspace
 
-_CAPABILITIES = ("fetch", "push", "option", "object-format", "check-connectivity")
+_CAPABILITIES = ("fetch", "push", "option", "object-format")
 _READ_SIZE = 64 * 1024
 
 
@@ -36,14 +36,17 @@ def _run(arguments: list[str]) -> int:
             "git-remote-datareg is called by git", "git clone datareg::<url of a Git repository>"
         )
     name, url = arguments
+    if os.environ.get(remote.INNER_VARIABLE) == url:
+        raise UsageError(
+            f"the configuration leads from {Location.parse(url)} back to git-remote-datareg",
+            "look for it: git config --show-origin --get-regexp '^url\\.datareg::'",
+        )
     stdout = os.dup(1)
     # A stray print, of ours or of a git of ours, must not end up in the conversation.
     os.dup2(2, 1)
-    location = Location.parse(url)
-    remote.check(location)
-    is_named = Location.parse(name) != location and not name.startswith(HELPER_PREFIX)
     workspace = Workspace(os.getcwd(), os.environ)
-    Helper(0, stdout, location, name if is_named else None, workspace).run()
+    target = remote.find(name, url, os.getcwd(), workspace.repository_or_none)
+    Helper(0, stdout, target, workspace).run()
     return 0
 
 
@@ -51,12 +54,11 @@ class Helper:
     """One conversation with one git process."""
 
     def __init__(
-        self, stdin: int, stdout: int, location: Location, name: str | None, workspace: Workspace
+        self, stdin: int, stdout: int, target: remote.Remote, workspace: Workspace
     ) -> None:
         self._stdin = stdin
         self._stdout = stdout
-        self._location = location
-        self._name = name
+        self._remote = target
         self._workspace = workspace
         self._connection = HelperConnection()
         self._options = remote.Options()
@@ -69,19 +71,51 @@ class Helper:
                 case protocol.CapabilitiesAsked():
                     self._send(protocol.Capabilities(_CAPABILITIES))
                 case protocol.Option(name, value):
-                    known = self._options.set(name, value)
+                    known = self._is_served(name) and self._options.set(name, value)
                     self._send(protocol.OptionOk() if known else protocol.OptionUnsupported())
-                case protocol.ListAsked():
-                    self._refs = remote.refs(self._location)
-                    self._send(protocol.RefList(self._refs, self._object_format()))
+                case protocol.ListAsked(for_push):
+                    self._send(self._list(for_push=for_push))
                 case protocol.FetchBatch(wants):
-                    remote.fetch(self._location, wants, self._options)
-                    remote.set_up(self._workspace.repository)
+                    self._fetch(wants)
                     self._send(protocol.FetchDone())
                 case protocol.PushBatch(specs):
                     self._send(protocol.PushDone(tuple(self._push(specs))))
                 case _:
                     return
+
+    def _is_served(self, option: str) -> bool:
+        if option == "filter" and not self._remote.can_filter:
+            # Git goes on without a word.
+            ui.warn("no partial clone: git's configuration makes the remote's URL one of ours")
+            return False
+        return True
+
+    def _list(self, *, for_push: bool) -> protocol.RefList:
+        self._refs = remote.refs(self._remote, for_push=for_push)
+        if self._remote.is_configured:
+            # Now, since git fetches nothing from an empty registry.
+            self._set_up()
+        if not self._options.asks_object_format:
+            return protocol.RefList(self._refs)
+        default = self._workspace.repository.object_format if for_push else "sha1"
+        format = remote.object_format(self._remote, self._refs, default)
+        return protocol.RefList(self._refs, format)
+
+    def _fetch(self, wants: Sequence[protocol.Want]) -> None:
+        remote.fetch(self._remote, wants, self._options)
+        remote.fetch_tags(self._remote, self._refs, self._workspace.repository, self._options)
+        self._set_up()
+
+    def _set_up(self) -> None:
+        repository = self._workspace.repository
+        try:
+            remote.settle(self._remote, repository)
+            warnings = remote.set_up(repository)
+        except (DataregError, OSError) as error:
+            # What was asked for is done; a repository that is only read must not fail for it.
+            warnings = (f"git-datareg is not set up in {repository.top}: {error}",)
+        for warning in warnings:
+            ui.warn(warning)
 
     def _push(self, specs: Sequence[protocol.PushSpec]) -> list[PushResult]:
         if not self._options.is_set("dry-run"):
@@ -91,27 +125,27 @@ class Helper:
                 # Answered ref by ref, so that git says that each of them stayed.
                 ui.report(error)
                 return [PushResult(spec.dst, "its data could not be stored") for spec in specs]
-        return remote.push(self._location, specs, self._options)
+        return remote.push(self._remote, specs, self._options)
 
     def _store(self, specs: Sequence[protocol.PushSpec]) -> None:
         from git_datareg import pushing
 
         project = self._workspace.project
+        for warning in project.settings.warnings:
+            ui.warn(warning)
         new = remote.pushed_commits(project.repository, specs)
         old = [ref.oid for ref in self._refs if ref.oid is not None]
-        needed = pushing.plan(project, new, old, self._name)
-        location = self._location.absolute(project.repository.top)
+        destination = pushing.Destination(
+            self._remote.location,
+            self._remote.name if self._remote.is_configured else None,
+            frozenset(ref.name for ref in self._refs),
+        )
+        needed = pushing.plan_push(project, new, old, destination)
         show = None if self._options.is_set("progress") else False
         with ui.Progress("uploading", needed.size, show=show) as progress:
-            stored = pushing.store(project, needed, location, advance=progress.advance)
+            stored = pushing.store(project, needed, destination.location, advance=progress.advance)
         if stored is not None and stored.new and self._options.verbosity:
             ui.say(f"{ui.count(stored.new, 'object')} stored in {stored.storage}")
-
-    def _object_format(self) -> str | None:
-        if not self._options.is_set("object-format"):
-            return None
-        is_sha256 = any(ref.oid is not None and len(ref.oid) == 64 for ref in self._refs)
-        return "sha256" if is_sha256 else "sha1"
 
     def _events(self) -> Iterator[protocol.Incoming]:
         while True:

@@ -7,11 +7,16 @@ objects itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg import settings as settings_module
-from git_datareg.errors import DataregError, StorageNotConfiguredError, StorageReadOnlyError
+from git_datareg.errors import (
+    DataregError,
+    StorageNotConfiguredError,
+    StorageReadOnlyError,
+    UsageError,
+)
 from git_datareg.git import config, index, objects, places, process
 from git_datareg.git.repository import Repository
 from git_datareg.layout import ObjectStorage
@@ -166,8 +171,8 @@ class _Metafiles:
 def metafile_ids(repository: Repository, treeish: str | None) -> dict[bytes, str]:
     """The blob id of every import metafile, by path: in a commit, or (None) where we are now."""
     if treeish is not None:
-        entries = objects.tree_entries(repository, treeish, recursive=True)
-        return {entry.path: entry.id for entry in entries if is_metafile(entry.path)}
+        files = objects.files_in_trees(repository, [treeish], lambda file: is_metafile(file.path))
+        return {file.path: file.id for file in files}
     found: dict[bytes, str] = {}
     for commit in _commits_at_hand(repository):
         found |= metafile_ids(repository, commit)
@@ -182,16 +187,24 @@ def _commits_at_hand(repository: Repository) -> list[str]:
     return objects.existing(repository, ["HEAD", *process.merging_commits()])
 
 
-def _readable(project: Project) -> Iterable[ObjectStorage]:
-    remote = project.default_remote
-    base = remote.location if remote is not None else None
+def configured_storages(project: Project, remote: Location | None) -> Iterator[ObjectStorage]:
+    """The configured storages, for reading, the default one first.
+
+    Left out are those that can't be: relative to a Git remote's URL without
+    `remote` or above its root, or without a back end in this version.
+    """
     for configured in _default_first(project.settings):
-        if configured.location.is_relative and base is None:
+        if configured.location.is_relative and remote is None:
             continue
         try:
-            yield _open(configured.location, base, project.repository, writable=False)
-        except StorageNotConfiguredError:
+            yield _open(configured.location, remote, project.repository, writable=False)
+        except (StorageNotConfiguredError, UsageError):
             continue
+
+
+def _readable(project: Project) -> Iterable[ObjectStorage]:
+    remote = project.default_remote
+    yield from configured_storages(project, remote.location if remote is not None else None)
     known: set[Location] = set()
     if not project.repository.own:
         # What a source on this machine has cleaned and not pushed can be read there.
@@ -232,14 +245,15 @@ def _tracked_text(repository: Repository, treeish: str | None) -> bytes | None:
     return objects.blob_at(repository, "HEAD", TRACKED_NAME)
 
 
-def _remotes(values: Iterable[config.ConfigValue], top: str) -> tuple[Remote, ...]:
+def _remotes(values: Sequence[config.ConfigValue], top: str) -> tuple[Remote, ...]:
     remotes: dict[str, Remote] = {}
     for value in values:
         section, _, variable = value.key.rpartition(".")
         if section.startswith("remote.") and variable == "url":
             name = section.removeprefix("remote.")
             try:
-                remotes.setdefault(name, Remote(name, Location.parse(value.value).absolute(top)))
+                location = Location.parse(config.rewritten(value.value, values)).absolute(top)
             except DataregError:
                 continue
+            remotes.setdefault(name, Remote(name, location))
     return tuple(remotes.values())

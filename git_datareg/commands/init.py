@@ -6,6 +6,7 @@ import argparse
 import os
 
 from git_datareg import configuring, installing, ui
+from git_datareg.errors import UsageError
 from git_datareg.workspace import Workspace
 
 
@@ -17,8 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Set up the repository; running it again changes nothing."""
     repository = workspace.repository
+    if repository.work_tree is None and arguments.storage:
+        raise UsageError(
+            f"a bare repository has no .datareg to name a storage in: {repository.top}",
+            "git config datareg.origin.url URL",
+            "git config datareg.storage origin",
+        )
     installing.configure(repository, "local")
-    installing.install_hooks(repository)
+    for warning in installing.install_hooks(repository):
+        ui.warn(warning)
     if repository.work_tree is None:
         ui.say(f"git-datareg is set up in the bare repository {repository.top}")
         return 0

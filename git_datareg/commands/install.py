@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     repository = workspace.repository_or_none
     installing.configure(repository, arguments.scope, skip_smudge=arguments.skip_smudge)
     if repository is not None:
-        installing.install_hooks(repository)
+        for warning in installing.install_hooks(repository):
+            ui.warn(warning)
     ui.say(f"git-datareg is installed ({arguments.scope} configuration)")
     return 0

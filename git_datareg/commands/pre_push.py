@@ -27,9 +27,11 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         return 0
     new, old = _updates(sys.stdin.buffer.read())
     project = workspace.project
-    named = None if arguments.remote == arguments.url else arguments.remote
-    needed = pushing.plan(project, new, old, named)
+    for warning in project.settings.warnings:
+        ui.warn(warning)
     remote = Location.parse(arguments.url).absolute(project.repository.top)
+    name = None if arguments.remote == arguments.url else arguments.remote
+    needed = pushing.plan_push(project, new, old, pushing.Destination(remote, name))
     with ui.Progress("uploading", needed.size) as progress:
         stored = pushing.store(project, needed, remote, advance=progress.advance)
     if stored is not None and stored.new:

@@ -38,10 +38,14 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         configuring.remove_storage(repository, arguments.name)
     elif arguments.action == "default" and arguments.name:
         configuring.set_default_storage(repository, arguments.name)
-    elif arguments.action == "default":
-        sys.stdout.write((workspace.project.settings.default or "") + "\n")
     else:
-        _list(workspace.project, as_json=arguments.json)
+        project = workspace.project
+        for warning in project.settings.warnings:
+            ui.warn(warning)
+        if arguments.action == "default":
+            _write((project.settings.default or "") + "\n")
+        else:
+            _list(project, as_json=arguments.json)
     return 0
 
 
@@ -64,9 +68,14 @@ def _list(project: Project, *, as_json: bool) -> None:
             {"name": "(embedded)", "url": str(place), "default": is_default, "readonly": False}
         )
     if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        _write(json.dumps(rows, indent=2) + "\n")
         return
     for row in rows:
         star = "*" if row["default"] else " "
         readonly = "  (read-only)" if row["readonly"] else ""
-        sys.stdout.write(f"{star} {row['name']}\t{row['url']}{readonly}\n")
+        _write(f"{star} {row['name']}\t{row['url']}{readonly}\n")
+
+
+def _write(text: str) -> None:
+    # A path need not be in the encoding of the terminal.
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))

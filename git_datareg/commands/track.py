@@ -19,19 +19,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Add patterns to `.gitattributes` here, or list those that are there."""
+    """Add patterns to `.gitattributes` here, or list those that count here."""
     repository = workspace.repository
     here = os.getcwd()
     if not arguments.patterns and arguments.above is None:
-        for pattern in configuring.tracked_patterns(here):
-            sys.stdout.write(pattern + "\n")
+        text = "".join(f"{each}\n" for each in configuring.tracked_patterns(repository, here))
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         return 0
     if arguments.above is not None:
         threshold = configuring.set_threshold(repository, arguments.above)
         ui.say(f"files below {ui.size(threshold)} stay ordinary Git files")
-        if not arguments.patterns and not configuring.tracked_patterns(here):
+        if not arguments.patterns and not configuring.tracked_patterns(repository, here):
             ui.hint("name what to track too: git datareg track 'data/**'")
-    new = configuring.track(here, arguments.patterns)
-    for pattern in arguments.patterns:
-        ui.say(f"tracking {pattern!r}" if pattern in new else f"already tracked: {pattern!r}")
+    for pattern, is_new in configuring.track(repository, here, arguments.patterns).items():
+        ui.say(f"{'tracking' if is_new else 'already tracked:'} {ui.show(pattern)}")
     return 0

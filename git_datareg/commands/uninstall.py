@@ -15,11 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Take the configuration out of the scope; in a repository, the hooks too."""
+    """Take the configuration out of the scope; where nothing of it is left, the hooks too."""
     repository = workspace.repository_or_none
     was_there = installing.unconfigure(repository, arguments.scope)
-    if repository is not None:
-        installing.remove_hooks(repository)
     state = "removed from" if was_there else "not in"
     ui.say(f"git-datareg is {state} the {arguments.scope} configuration")
+    if repository is None:
+        return 0
+    if installing.is_configured(repository):
+        # Without its hook a push would leave the data behind.
+        ui.say(f"the hooks stay: {repository.top} is configured elsewhere too")
+        ui.hint("git datareg uninstall --local, --global or --system")
+    else:
+        installing.remove_hooks(repository)
     return 0

@@ -17,11 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Remove patterns from `.gitattributes` here."""
-    workspace.repository  # noqa: B018 - raises outside of repositories
-    gone = configuring.untrack(os.getcwd(), arguments.patterns)
-    for pattern in gone:
-        ui.say(f"no longer tracking {pattern!r}")
-    unknown = [pattern for pattern in arguments.patterns if pattern not in gone]
+    found = configuring.untrack(workspace.repository, os.getcwd(), arguments.patterns)
+    for pattern in found.values():
+        if pattern is not None:
+            ui.say(f"no longer tracking {ui.show(pattern)}")
+    unknown = [given for given, pattern in found.items() if pattern is None]
     if unknown:
         raise NotFoundError(
             f"not tracked in .gitattributes here: {', '.join(unknown)}",

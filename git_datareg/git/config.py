@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from git_datareg.git import process
@@ -33,6 +34,25 @@ def read(repository: Repository | None) -> list[ConfigValue]:
         key, has_value, value = setting.partition("\n")
         values.append(ConfigValue(key, value if has_value else "true", origin))
     return values
+
+
+def rewritten(url: str, values: Iterable[ConfigValue]) -> str:
+    """The URL that git makes of one by `url.<base>.insteadOf`: the longest start wins."""
+    best = max(
+        (
+            value
+            for value in values
+            if value.key.startswith("url.")
+            and value.key.endswith(".insteadof")
+            and url.startswith(value.value)
+        ),
+        key=lambda value: len(value.value),
+        default=None,
+    )
+    if best is None:
+        return url
+    base = best.key.removeprefix("url.").removesuffix(".insteadof")
+    return base + url.removeprefix(best.value)
 
 
 def set_value(repository: Repository | None, scope: str, key: str, value: str) -> None:

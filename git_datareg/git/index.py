@@ -5,10 +5,13 @@ Stat data of single entries is `git_datareg.gitindex`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from git_datareg.git.repository import Repository
+
+#: Bytes of paths on one command line, far below what it holds (Linux: 2 MiB at least).
+_ARGUMENT_BYTES = 128 * 1024
 
 
 class IndexEntry(NamedTuple):
@@ -27,21 +30,11 @@ class IndexEntry(NamedTuple):
 
 def entries(repository: Repository, paths: Sequence[bytes] = ()) -> list[IndexEntry]:
     """All entries, or those that the pathspecs `paths` (from the top, literal) match."""
-    output = repository.run(
-        "--literal-pathspecs",
-        "ls-files",
-        "--stage",
-        "-z",
-        "--full-name",
-        "--",
-        *(path.decode("utf-8", "surrogateescape") for path in paths),
-    )
     found = []
-    for record in output.split(b"\0"):
-        if record:
-            head, _, path = record.partition(b"\t")
-            mode, id, stage = head.decode().split()
-            found.append(IndexEntry(mode, id, int(stage), path))
+    for record in _listed(repository, ("ls-files", "--stage", "-z", "--full-name"), paths):
+        head, _, path = record.partition(b"\t")
+        mode, id, stage = head.decode().split()
+        found.append(IndexEntry(mode, id, int(stage), path))
     return found
 
 
@@ -75,16 +68,29 @@ def filtered(repository: Repository, paths: Sequence[bytes]) -> set[bytes]:
 
 def changed_in_work_tree(repository: Repository, paths: Sequence[bytes] = ()) -> list[bytes]:
     """Paths whose file differs from the index, or is gone."""
-    output = repository.run(
-        "--literal-pathspecs",
-        "diff-files",
-        "-z",
-        "--name-only",
-        "--ignore-submodules",
-        "--",
-        *(path.decode("utf-8", "surrogateescape") for path in paths),
-    )
-    return [path for path in output.split(b"\0") if path]
+    command = ("diff-files", "-z", "--name-only", "--ignore-submodules")
+    return _listed(repository, command, paths)
+
+
+def _listed(repository: Repository, command: Sequence[str], paths: Sequence[bytes]) -> list[bytes]:
+    """The records that a git command prints about literal pathspecs, each once; none: all."""
+    records: dict[bytes, None] = {}
+    for part in _parts(paths):
+        names = [path.decode("utf-8", "surrogateescape") for path in part]
+        output = repository.run("--literal-pathspecs", *command, "--", *names)
+        records.update(dict.fromkeys(filter(None, output.split(b"\0"))))
+    return list(records)
+
+
+def _parts(paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The paths in parts that a command line can hold; no paths are one part."""
+    start = size = 0
+    for number, path in enumerate(paths):
+        size += len(path) + 1
+        if size > _ARGUMENT_BYTES and number > start:
+            yield paths[start:number]
+            start, size = number, len(path) + 1
+    yield paths[start:]
 
 
 class StagedChange(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from git_datareg.errors import GitError
@@ -45,7 +45,7 @@ def tree_entries(
     A directory gives what is in it, anything else itself; nothing there gives
     an empty list. Subdirectories are entries unless `recursive`.
     """
-    arguments = ["ls-tree", "-z", "--long", "--full-tree"]
+    arguments = ["--literal-pathspecs", "ls-tree", "-z", "--long", "--full-tree"]
     if recursive:
         arguments.append("-r")
     command = [*arguments, treeish]
@@ -80,9 +80,7 @@ def read_blobs(repository: Repository, ids: Iterable[str]) -> Iterator[tuple[str
     wanted = list(dict.fromkeys(ids))
     if not wanted:
         return
-    output = repository.run(
-        "cat-file", "--batch", "--buffer", input="".join(f"{id}\n" for id in wanted).encode()
-    )
+    output = repository.run("cat-file", "--batch", "--buffer", input=_lines(wanted))
     at = 0
     for id in wanted:
         end = output.index(b"\n", at)
@@ -105,7 +103,7 @@ def read_small_blobs(
         "cat-file",
         "--batch-check=%(objectname) %(objectsize)",
         "--buffer",
-        input="".join(f"{id}\n" for id in wanted).encode(),
+        input=_lines(wanted),
     )
     sizes = (line.split() for line in output.decode().splitlines())
     yield from read_blobs(
@@ -114,48 +112,70 @@ def read_small_blobs(
 
 
 def small_blobs_between(
-    repository: Repository,
-    new: Sequence[str],
-    old: Sequence[str],
-    *,
-    remote: str | None,
-    limit: int,
+    repository: Repository, new: Sequence[str], old: Sequence[str], *, limit: int
 ) -> list[NamedBlob]:
     """The blobs below `limit` bytes that the commits `new` reach and `old` don't.
 
-    With `remote`, what its remote-tracking branches reach counts as old too.
-    Commits and trees that are old are not looked at. `old` ids that are not
-    here are passed over: they can't bound the walk.
+    Commits and trees that are old are not looked at. Ids that are not here are
+    passed over: they can't bound the walk.
     """
-    arguments = [
+    lines = [*new, *(f"^{id}" for id in old)]
+    output = repository.run(
         "rev-list",
         "--objects",
         "--filter=object:type=blob",
         f"--filter=blob:limit={limit}",
         "--ignore-missing",
         "--stdin",
-    ]
-    if remote:
-        # Behind --stdin: git before 2.42 would let --not turn its lines round.
-        arguments += ["--not", f"--remotes={_glob_literal(remote)}"]
-    lines = [*new, *(f"^{id}" for id in old)]
-    output = repository.run(*arguments, input="".join(f"{line}\n" for line in lines).encode())
+        input=_lines(lines),
+    )
     # A path that holds a line break is cut here; it serves only messages and prefixes.
     pairs = (line.partition(b" ") for line in output.split(b"\n") if line)
     return [NamedBlob(id.decode(), path) for id, space, path in pairs if space and path]
 
 
+def files_in_trees(
+    repository: Repository, treeishes: Iterable[str], is_wanted: Callable[[NamedBlob], bool]
+) -> set[NamedBlob]:
+    """The wanted ones among all regular files of some trees; what is no tree has none.
+
+    Each tree is read once, however many commits share it, and no blob is
+    looked at, so that a partial clone fetches none.
+    """
+    roots = existing(repository, (f"{treeish}^{{tree}}" for treeish in dict.fromkeys(treeishes)))
+    level = {(b"", id) for id in roots}
+    found: set[NamedBlob] = set()
+    while level:
+        trees = dict(read_blobs(repository, sorted({id for _, id in level})))
+        below: set[tuple[bytes, str]] = set()
+        for prefix, tree in level:
+            for mode, name, id in _tree_lines(trees[tree], len(tree) // 2):
+                file = NamedBlob(id, prefix + name)
+                if mode == b"40000":
+                    below.add((file.path + b"/", id))
+                elif mode.startswith(b"100") and is_wanted(file):
+                    found.add(file)
+        level = below
+    return found
+
+
+def _tree_lines(tree: bytes, id_size: int) -> Iterator[tuple[bytes, bytes, str]]:
+    """Mode, name and id of each entry of a tree object."""
+    at = 0
+    while at < len(tree):
+        end = tree.index(b"\0", at)
+        mode, _, name = tree[at:end].partition(b" ")
+        at = end + 1 + id_size
+        yield mode, name, tree[end + 1 : at].hex()
+
+
 def existing(repository: Repository, ids: Iterable[str]) -> list[str]:
-    """Those of `ids` that this repository has."""
+    """The full ids of those of `ids` (or other names of objects) that this repository has."""
     wanted = list(ids)
     if not wanted:
         return []
-    output = repository.run(
-        "cat-file",
-        "--batch-check=%(objectname)",
-        input="".join(f"{id}\n" for id in wanted).encode(),
-    )
-    return [line.decode() for line in output.splitlines() if not line.endswith(b" missing")]
+    output = repository.run("cat-file", "--batch-check=%(objectname)", input=_lines(wanted))
+    return [line.decode() for line in output.split(b"\n") if line and b" " not in line]
 
 
 def blob_id(content: bytes, object_format: str) -> str:
@@ -206,8 +226,8 @@ def _parse_tree(output: bytes) -> list[TreeEntry]:
     return entries
 
 
-def _glob_literal(name: str) -> str:
-    return "".join("\\" + char if char in "*?[\\" else char for char in name)
+def _lines(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode("utf-8", "surrogateescape")
 
 
 def _text(path: bytes) -> str:

@@ -160,6 +160,21 @@ def start(
         raise GitError("git is not on PATH", "install git 2.39 or later") from error
 
 
+def talk_to_remote(
+    arguments: Sequence[str], *, input: bytes = b"", extra: Mapping[str, str] | None = None
+) -> tuple[int, bytes]:
+    """Exit code and output of an own git that talks to a remote.
+
+    What it says to the user goes to our stderr as it comes: progress, the
+    remote's words, questions for a password.
+    """
+    child = start(
+        arguments, transport=True, extra=extra, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    output, _ = child.communicate(input)
+    return child.returncode, output
+
+
 def failure(arguments: Sequence[str], errors: str) -> GitError:
     """The GitError for a git command that failed, in git's own words."""
     command = next((word for word in arguments if not word.startswith("-")), "")
