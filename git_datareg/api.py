@@ -6,9 +6,10 @@
         ...
 
 `repo` is the URL or path of a Git repository; None is the one around the
-current directory. `rev` is a branch, tag or commit; without it a path means
-its work tree, a URL its default branch. Paths are relative to the
-repository's root. Everything that is read is verified. Every expected fault
+current directory. `rev` is a branch, tag or commit. Without it a URL means its
+default branch; a path means, for `open` and `read`, the work tree as it lies
+there, and for the rest the commit that is checked out. Paths are relative to
+the repository's root. Everything that is read is verified. Every expected fault
 is a `git_datareg.DataregError`, and also the `FileNotFoundError`,
 `IsADirectoryError`, `FileExistsError` or `PermissionError` that Python people
 expect.
@@ -25,12 +26,13 @@ import os
 from collections.abc import Sequence
 from typing import IO, Any, BinaryIO
 
-from git_datareg import delivery, importing, imports, registry
+from git_datareg import delivery, importing, imports, registry, working
 from git_datareg.delivery import Delivered
 from git_datareg.errors import (
     IsDirectoryError,
     NotFoundError,
     PathNotFoundError,
+    PointerError,
     StorageNotConfiguredError,
     UsageError,
 )
@@ -39,8 +41,8 @@ from git_datareg.importing import Changes
 from git_datareg.location import Location
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.registry import Entry, Source
-from git_datareg.sources import Sources
 from git_datareg.transfer import fetch
+from git_datareg.working import DataFile
 from git_datareg.workspace import Workspace
 
 __all__ = [
@@ -56,12 +58,15 @@ __all__ = [
     "update",
 ]
 
+#: A Git URL, or a path.
+Repo = str | os.PathLike[str]
+
 _MODES = frozenset(("r", "rt", "rb"))
 
 
 def open(
     path: str,
-    repo: str | None = None,
+    repo: Repo | None = None,
     rev: str | None = None,
     mode: str = "r",
     encoding: str | None = None,
@@ -78,12 +83,16 @@ def open(
     stream = _open_bytes(path, repo, rev)
     if mode == "rb":
         return stream
-    return io.TextIOWrapper(stream, encoding=encoding or "utf-8")
+    try:
+        return io.TextIOWrapper(stream, encoding=encoding or "utf-8")
+    except LookupError:
+        stream.close()
+        raise
 
 
 def read(
     path: str,
-    repo: str | None = None,
+    repo: Repo | None = None,
     rev: str | None = None,
     mode: str = "r",
     encoding: str | None = None,
@@ -94,7 +103,7 @@ def read(
     return content
 
 
-def get_url(path: str, repo: str | None = None, rev: str | None = None) -> str:
+def get_url(path: str, repo: Repo | None = None, rev: str | None = None) -> str:
     """The URL of a data file's object in its storage; whether it is there is not checked.
 
     Raises PathNotFoundError, IsDirectoryError, NotFoundError for a file that is
@@ -106,7 +115,7 @@ def get_url(path: str, repo: str | None = None, rev: str | None = None) -> str:
 
 
 def list(
-    repo: str, path: str = "", rev: str | None = None, recursive: bool = False
+    repo: Repo, path: str = "", rev: str | None = None, recursive: bool = False
 ) -> builtins.list[Entry]:
     """What a registry holds at `path`, sorted: a directory's entries, or a file itself.
 
@@ -117,7 +126,7 @@ def list(
 
 
 def get(
-    repo: str,
+    repo: Repo,
     path: str,
     out: str | None = None,
     rev: str | None = None,
@@ -145,7 +154,7 @@ def get(
 
 
 def import_(
-    repo: str,
+    repo: Repo,
     path: str,
     out: str | None = None,
     rev: str | None = None,
@@ -208,52 +217,72 @@ def object_url(source: Source, path: str) -> str:
     return storages[0].url(file.pointer.digest)
 
 
-def _open_bytes(path: str, repo: str | None, rev: str | None) -> BinaryIO:
+def _open_bytes(path: str, repo: Repo | None, rev: str | None) -> BinaryIO:
     workspace = _workspace()
     location = _location(repo)
     if rev is None and location.path is not None:
-        repository = open_foreign(location.path)
+        repository = open_foreign(location.path) if repo is not None else workspace.repository
         if repository.work_tree is not None:
             return _open_in_work_tree(path, location, repository.work_tree)
     source = workspace.open_source(location, rev)
     file = registry.file(source, path)
     if file.pointer is None:
         return io.BytesIO(registry.content(source, file))
-    return _open_object(workspace, source.sources(), file.pointer, file.source_path)
+    local = workspace.reading_objects
+    found = local.find_whole(file.pointer)
+    if found is None:
+        fetch(source.sources().want(file.pointer, file.source_path), local.cache)
+        found = local.cache.path(file.pointer.digest)
+    return builtins.open(found, "rb")
 
 
 def _open_in_work_tree(path: str, location: Location, top: str) -> BinaryIO:
     name = os.fsdecode(registry.normal(path))
     try:
         stream = builtins.open(os.path.join(top, name), "rb")  # noqa: SIM115 - the caller closes it
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise PathNotFoundError(f"no such file: {path} in the work tree of {location}") from None
     except IsADirectoryError:
-        raise IsDirectoryError(f"is a directory: {path} in {location}") from None
-    size = os.fstat(stream.fileno()).st_size
-    pointer = Pointer.parse(stream.peek()[:size]) if size <= MAX_LENGTH else None
-    if pointer is None:
-        return stream
+        raise IsDirectoryError(f"is a directory: {path or '.'} in {location}") from None
+    try:
+        pointer = _pointer_in(stream, path)
+        if pointer is None:
+            return stream
+        found = _object_of(DataFile(os.fsencode(name), "", pointer), top)
+    except BaseException:
+        stream.close()
+        raise
     stream.close()
-    workspace = Workspace(top, os.environ)
-    return _open_object(workspace, Sources(workspace.project), pointer, os.fsencode(name))
-
-
-def _open_object(workspace: Workspace, sources: Sources, pointer: Pointer, path: bytes) -> BinaryIO:
-    objects = workspace.reading_objects
-    found = objects.find_whole(pointer)
-    if found is None:
-        fetch(sources.want(pointer, path), objects.cache)
-        found = objects.cache.path(pointer.digest)
     return builtins.open(found, "rb")
+
+
+def _pointer_in(stream: BinaryIO, path: str) -> Pointer | None:
+    """The pointer that an open file is; its position stays at the start."""
+    if os.fstat(stream.fileno()).st_size > MAX_LENGTH:
+        return None
+    try:
+        return Pointer.parse(os.pread(stream.fileno(), MAX_LENGTH + 1, 0))
+    except PointerError as error:
+        raise PointerError(f"{path}: {error.message}", *error.hints) from error
+
+
+def _object_of(file: DataFile, top: str) -> str:
+    """The object's file for a pointer in a work tree, fetched if need be."""
+    workspace = Workspace(top, os.environ)
+    project = workspace.project
+    found = project.local.find_whole(file.pointer)
+    if found is None:
+        failures = working.fetch(project, [file], opener=workspace.open_source)
+        if failures:
+            raise delivery.combined(failures, f"from {top}")
+        found = project.local.cache.path(file.pointer.digest)
+    return found
 
 
 def _workspace() -> Workspace:
     return Workspace(os.getcwd(), os.environ)
 
 
-def _location(repo: str | None) -> Location:
-    if repo is None:
-        repository = _workspace().repository
-        repo = repository.top
-    return Location.parse(os.fspath(repo))
+def _location(repo: Repo | None) -> Location:
+    spelled = os.fspath(repo) if repo is not None else _workspace().repository.top
+    return Location.parse(spelled).absolute(os.getcwd())

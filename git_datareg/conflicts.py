@@ -1,55 +1,78 @@
-"""What of the user's own work an update of an import would destroy."""
+"""What of the user's own work an import, or an update of one, would destroy."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from git_datareg import registry
-from git_datareg.errors import LocalChangesError, PathNotFoundError
+from git_datareg.errors import LocalChangesError, PathNotFoundError, PointerError
 from git_datareg.git import index, objects
 from git_datareg.git.index import IndexEntry
+from git_datareg.git.repository import Repository
 from git_datareg.imports import Target
 from git_datareg.metafile import Metafile
 from git_datareg.objects import is_object
+from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.registry import Source, SourceFile
+from git_datareg.working import keeps_modes
 
 
 def refuse_local_changes(
     target: Target, metafile: Metafile, source: Source, wanted: Sequence[SourceFile]
 ) -> None:
-    """Raise LocalChangesError when the user's work would be lost.
+    """Raise LocalChangesError when an update would lose the user's work.
 
     Files that are as the source has them now are nobody's work: an update that
-    was killed leaves them so.
+    was killed leaves them so. Nor are files that were only touched.
     """
+    repository = target.repository
     new = {target.path_of(each.path): each for each in wanted}
-    staged = {entry.path: entry for entry in index.entries(target.repository, [target.path])}
-    suspects = set(index.changed_in_work_tree(target.repository, [target.path]))
-    suspects |= _committed_changes(target, metafile, source, staged)
+    ids = registry.blob_ids(source, wanted, repository.object_format)
+    staged = {entry.path: entry for entry in index.entries(repository, [target.path])}
+    changed = _staged_changes(target, metafile, source, staged)
+    changed = {
+        path for path in changed if path not in new or staged[path].id != ids[new[path].blob]
+    }
+    suspects = set(index.changed_in_work_tree(repository, [target.path]))
     suspects |= new.keys() - staged.keys()
-    top = os.fsencode(target.repository.top)
-    changed = [
-        path
-        for path in sorted(suspects)
-        if os.path.lexists(os.path.join(top, path))
-        and not (path in new and _is_as_in(source, new[path], os.path.join(top, path)))
-    ]
+    changed |= set(_edited(target, source, new, staged, suspects))
     if changed:
-        shown = ", ".join(os.fsdecode(path) for path in changed[:3])
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        listed = sorted(changed)
+        shown = ", ".join(os.fsdecode(path) for path in listed[:3])
+        more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
         raise LocalChangesError(
             f"changed here since the import: {shown}{more}",
             "use -f to replace them, or move them away",
         )
 
 
-def _committed_changes(
+def is_as_imported(target: Target, source: Source, wanted: Sequence[SourceFile]) -> bool:
+    """Whether just these files are at the target, as an import that was killed leaves them."""
+    files = {target.path_of(each.path): each for each in wanted}
+    present = set(_files_below(target))
+    top = os.fsencode(target.repository.top)
+    return present == files.keys() and all(
+        _is_as_in(source, file, os.path.join(top, path)) for path, file in files.items()
+    )
+
+
+def _files_below(target: Target) -> Iterable[bytes]:
+    """All that is at a target and no directory, by path in the repository."""
+    if os.path.islink(target.file) or not os.path.isdir(target.file):
+        yield target.path
+        return
+    top = os.fsencode(target.repository.top)
+    for folder, folders, names in os.walk(os.fsencode(target.file)):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in [*names, *links]:
+            yield os.path.relpath(os.path.join(folder, name), top)
+
+
+def _staged_changes(
     target: Target, metafile: Metafile, source: Source, staged: Mapping[bytes, IndexEntry]
 ) -> set[bytes]:
     """Paths whose staged content is not what the import brought."""
-    if source.repository.object_format != target.repository.object_format:
-        return set()
     if not objects.existing(source.repository, [metafile.commit]):
         # History was rewritten: there is nothing to compare with.
         return set()
@@ -58,18 +81,67 @@ def _committed_changes(
         had = registry.files(old, metafile.path, metafile.include, metafile.exclude)
     except PathNotFoundError:
         return set()
-    brought = {target.path_of(each.path): each.blob for each in had}
+    ids = registry.blob_ids(old, had, target.repository.object_format)
+    brought = {target.path_of(each.path): ids[each.blob] for each in had}
     return {path for path, entry in staged.items() if brought.get(path) != entry.id}
+
+
+def _edited(
+    target: Target,
+    source: Source,
+    new: Mapping[bytes, SourceFile],
+    staged: Mapping[bytes, IndexEntry],
+    suspects: Iterable[bytes],
+) -> Iterable[bytes]:
+    """Those of `suspects` whose file is neither as it is staged nor as it will be."""
+    repository = target.repository
+    has_modes = keeps_modes(repository)
+    here = [path for path in suspects if os.path.lexists(_file(repository, path))]
+    ids = {staged[path].id for path in here if path in staged}
+    small = dict(objects.read_small_blobs(repository, ids, MAX_LENGTH))
+    for path in here:
+        file = _file(repository, path)
+        entry = staged.get(path)
+        if path in new and _is_as_in(source, new[path], file):
+            continue
+        if entry is not None and _is_as_staged(repository, entry, small.get(entry.id), file):
+            is_executable = bool(os.lstat(file).st_mode & 0o100)
+            if not has_modes or not entry.is_file or is_executable == (entry.mode == "100755"):
+                continue
+        yield path
 
 
 def _is_as_in(source: Source, file: SourceFile, path: bytes) -> bool:
     """Whether a file of the work tree is just what the source has."""
-    if os.path.islink(path) or not os.path.isfile(path):
-        return (
-            file.is_symlink
-            and objects.blob_id(os.readlink(path), source.repository.object_format) == file.blob
-        )
+    return _holds(path, file.pointer, file.blob, source.repository, is_symlink=file.is_symlink)
+
+
+def _is_as_staged(
+    repository: Repository, entry: IndexEntry, small: bytes | None, path: bytes
+) -> bool:
+    try:
+        pointer = Pointer.parse(small) if small is not None else None
+    except PointerError:
+        pointer = None
+    return _holds(path, pointer, entry.id, repository, is_symlink=entry.mode == "120000")
+
+
+def _holds(
+    path: bytes, pointer: Pointer | None, blob: str, repository: Repository, *, is_symlink: bool
+) -> bool:
+    """Whether the file at `path` is that blob, or the object that it points to."""
+    if os.path.islink(path) != is_symlink:
+        return False
+    if is_symlink:
+        return objects.blob_id(os.readlink(path), repository.object_format) == blob
+    if not os.path.isfile(path):
+        return False
     with open(path, "rb") as present:
-        if file.pointer is not None and is_object(present.fileno(), file.pointer):
-            return True
-        return objects.blob_id(present.read(), source.repository.object_format) == file.blob
+        if pointer is not None:
+            text = pointer.encode()
+            return is_object(present.fileno(), pointer) or present.read(len(text) + 1) == text
+        return objects.blob_id(present.read(), repository.object_format) == blob
+
+
+def _file(repository: Repository, path: bytes) -> bytes:
+    return os.path.join(os.fsencode(repository.top), path)

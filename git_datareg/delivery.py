@@ -1,33 +1,41 @@
 """Delivers files of a source to a place on this machine, all of them or none.
 
 Objects come into the cache first; then the files are built under a temporary
-name beside the target, which is put in place by one rename.
+name beside the target, and put in place by one rename.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from git_datareg import files as files_module
 from git_datareg import registry
 from git_datareg.errors import (
     DataregError,
-    ObjectNotFoundError,
     PartialError,
+    RefusedError,
+    StorageDeniedError,
+    StorageUnavailableError,
     TargetExistsError,
     UnsafePathError,
+    UsageError,
 )
-from git_datareg.git import objects
 from git_datareg.objects import LocalObjects
 from git_datareg.registry import Source, SourceFile
 from git_datareg.transfer import Advance, Failure, download, no_progress
 from git_datareg.worktree import Directory, check_relative_path
 
 _TEMPORARY = ".datareg-new-"
+#: How much of the target's own name is in a temporary one; bytes.
+_NAME_BYTES = 100
+_DENIED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 def bring(
@@ -76,90 +84,200 @@ def combined(failures: Sequence[Failure], where: str) -> DataregError:
     return error
 
 
-def check_paths(files: Iterable[SourceFile]) -> None:
-    """Raise UnsafePathError for a name, or a symlink's way, that leads out of the target."""
+def check(source: Source, files: Sequence[SourceFile]) -> None:
+    """Raise UnsafePathError for a name, or a symlink, that leads out of the target."""
     for each in files:
         if each.path:
             check_relative_path(each.path)
+    links = [each for each in files if each.is_symlink]
+    targets = dict(registry.contents(source, links))
+    for each in links:
+        _check_symlink(each, targets[each.blob])
 
 
-def deliver_file(
-    source: Source,
-    file: SourceFile,
-    target: str,
-    local: LocalObjects,
-    *,
-    replace: bool,
-    mtime_ns: int | None = None,
-) -> os.stat_result:
-    """Put one file at `target`; raises TargetExistsError unless it may `replace` one there."""
-    directory, name = os.path.split(os.path.abspath(target))
-    os.makedirs(directory, exist_ok=True)
-    with Directory.open(directory) as root:
+def _check_symlink(file: SourceFile, target: bytes) -> None:
+    way = os.path.normpath(os.path.join(os.path.dirname(file.path), target))
+    # Alone, it leads to nothing that is delivered.
+    if not file.path or target.startswith(b"/") or way == b".." or way.startswith(b"../"):
+        raise UnsafePathError(
+            f"symlink leads out of the target: {os.fsdecode(file.source_path)} -> "
+            f"{os.fsdecode(target)}",
+            f"leave it out: -X {os.fsdecode(file.path)}" if file.path else "name what it leads to",
+        )
+
+
+class Place:
+    """A target, and what is to be there, under a temporary name beside it."""
+
+    def __init__(self, target: str, directory: str) -> None:
+        self.target = target
+        #: Where to build; nothing is there at first. After `put_in_place`: what it replaced.
+        self.new = os.path.join(directory, "new")
+        self._is_exchanged: bool | None = None
+
+    def put_in_place(self, *, replace: bool) -> None:
+        """Give what was built its name, in one step; what was there is kept aside.
+
+        Raises TargetExistsError when something is there, unless it may be replaced.
+        """
+        if replace and os.path.lexists(self.target):
+            with suppress(OSError):
+                _copy_mode(self.target, self.new)
+            files_module.exchange(self.new, self.target)
+            self._is_exchanged = True
+            return
         try:
-            return _write(root, os.fsencode(name), source, file, local, mtime_ns, replace=replace)
+            files_module.move_new(os.fsencode(self.new), os.fsencode(self.target))
         except FileExistsError:
-            raise exists(target) from None
+            raise exists(self.target) from None
+        self._is_exchanged = False
+
+    def put_back(self) -> None:
+        """Undo `put_in_place`; does nothing before it."""
+        if self._is_exchanged:
+            files_module.exchange(self.new, self.target)
+        elif self._is_exchanged is not None:
+            os.rename(self.target, self.new)
+        self._is_exchanged = None
+
+
+def _copy_mode(source: str, target: str) -> None:
+    """A directory keeps the permissions that it was given, say for a group."""
+    if stat.S_ISDIR(os.lstat(source).st_mode) and os.path.isdir(target):
+        os.chmod(target, stat.S_IMODE(os.lstat(source).st_mode))
 
 
 @contextmanager
-def staged_directory(target: str) -> Iterator[str]:
-    """A new directory beside `target`, removed at the end if it is still there."""
-    parent, name = os.path.split(os.path.abspath(target))
-    os.makedirs(parent, exist_ok=True)
-    staged = os.path.join(
-        parent, os.fsdecode(files_module.temporary_name(f".{name}"[:100] + _TEMPORARY))
-    )
-    os.mkdir(staged)
+def place_for(target: str) -> Iterator[Place]:
+    """A place for `target`; at the end all that is not in place is removed.
+
+    Missing parents are made, and removed again after a fault. What killed
+    processes left there is removed, too. An OSError becomes a StorageError
+    (StorageDeniedError for permissions) that names the target.
+    """
+    absolute = os.path.abspath(target)
+    parent, name = os.path.split(absolute)
+    prefix = os.fsencode(f".{name}")[:_NAME_BYTES] + os.fsencode(_TEMPORARY)
+    made: list[str] = []
+    with _local_faults(target):
+        try:
+            made = _make_directories(parent)
+            _remove_abandoned(parent, prefix)
+            directory, lock = _locked_directory(parent, prefix)
+            try:
+                yield Place(absolute, directory)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+                os.close(lock)
+        except BaseException:
+            for each in reversed(made):
+                with suppress(OSError):
+                    os.rmdir(each)
+            raise
+
+
+@contextmanager
+def _local_faults(target: str) -> Iterator[None]:
     try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        yield
+    except DataregError:
+        raise
+    except OSError as error:
+        kind = StorageDeniedError if error.errno in _DENIED else StorageUnavailableError
+        raise kind(f"can't write {target}: {error.strerror or error}") from error
+
+
+def _make_directories(path: str) -> list[str]:
+    """Make a directory and its parents; returns those that were not there, outermost first."""
+    missing: list[str] = []
+    while not os.path.isdir(path):
+        missing.insert(0, path)
+        path = os.path.dirname(path)
+    for number, each in enumerate(missing):
+        try:
+            os.mkdir(each)
+        except OSError:
+            for done in reversed(missing[:number]):
+                os.rmdir(done)
+            raise
+    return missing
+
+
+def _locked_directory(parent: str, prefix: bytes) -> tuple[str, int]:
+    """A new directory, and a descriptor by which it is locked as long as we live."""
+    while True:
+        path = os.path.join(os.fsencode(parent), files_module.temporary_name(prefix))
+        os.mkdir(path, 0o700)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Another process may have taken it for abandoned before it was locked.
+        if os.path.isdir(path):
+            return os.fsdecode(path), descriptor
+        os.close(descriptor)
+
+
+def _remove_abandoned(parent: str, prefix: bytes) -> None:
+    """Remove what killed processes left beside a target."""
+    for name in os.listdir(os.fsencode(parent)):
+        if not name.startswith(prefix):
+            continue
+        path = os.path.join(os.fsencode(parent), name)
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(descriptor)
 
 
 def build(
     source: Source,
     files: Iterable[SourceFile],
-    directory: str,
+    new: str,
     local: LocalObjects,
     *,
     mtime_ns: int | None = None,
     kept: Mapping[bytes, str] | None = None,
 ) -> dict[bytes, os.stat_result]:
-    """Write files below an empty directory; returns the stat data of each.
+    """Write files below a new directory `new`, or the one with an empty path as `new` itself.
 
-    `kept` names, by path, files that are here already with the right content;
-    they are linked in, not written again.
+    Returns the stat data of each. `kept` names, by path, files that are here
+    already with the right content; they are linked in, not written again.
     """
-    listed = list(files)
-    plain = _plain_contents(source, (each for each in listed if each.path not in (kept or {})))
+    top = os.fsencode(os.path.basename(new))
+    written = []
     results = {}
-    with Directory.open(directory) as root:
-        for each in listed:
-            if kept is not None and each.path in kept:
-                results[each.path] = root.link(each.path, kept[each.path])
+    with Directory.open(os.path.dirname(new)) as root:
+        for each in files:
+            path = top + b"/" + each.path if each.path else top
+            linked = _linked(root, path, (kept or {}).get(each.path))
+            if linked is not None:
+                results[each.path] = linked
+            elif each.pointer is not None:
+                file = _object_file(source, each, local)
+                results[each.path] = _write_data(root, path, each, file, mtime_ns)
             else:
-                results[each.path] = _write(
-                    root, each.path, source, each, local, mtime_ns, plain=plain
-                )
+                written.append((path, each))
+        by_blob: dict[str, list[tuple[bytes, SourceFile]]] = {}
+        for path, each in written:
+            by_blob.setdefault(each.blob, []).append((path, each))
+        for blob, content in registry.contents(source, (each for _, each in written)):
+            for path, each in by_blob[blob]:
+                results[each.path] = _write_plain(root, path, each, content, mtime_ns)
     return results
 
 
-def put_in_place(staged: str, target: str, *, replace: bool) -> None:
-    """Give a staged directory its name, in one step; what was there is removed behind it.
+def check_free(target: str, name: str, *, replace: bool) -> None:
+    """Raise TargetExistsError for a target that is there, unless it may be replaced.
 
-    Raises TargetExistsError when something is there, unless it may `replace` it.
+    A Git repository never is: RefusedError. `name` is for messages.
     """
+    if os.path.lexists(os.path.join(target, ".git")):
+        raise RefusedError(f"a Git repository is there: {name}", "remove it by hand")
     if not replace and os.path.lexists(target):
-        raise exists(target)
-    if not os.path.lexists(target):
-        os.rename(staged, target)
-        return
-    files_module.exchange(staged, target)
-    if os.path.isdir(staged) and not os.path.islink(staged):
-        shutil.rmtree(staged)
-    else:
-        os.unlink(staged)
+        raise exists(name)
 
 
 def exists(target: str) -> TargetExistsError:
@@ -167,34 +285,45 @@ def exists(target: str) -> TargetExistsError:
     return TargetExistsError(f"target exists: {target}", "use -f to replace it, or -o for another")
 
 
-def _write(
-    root: Directory,
-    path: bytes,
-    source: Source,
-    file: SourceFile,
-    local: LocalObjects,
-    mtime_ns: int | None,
-    *,
-    plain: Mapping[str, bytes] | None = None,
-    replace: bool = False,
-) -> os.stat_result:
-    mode = 0o777 if file.mode == "100755" else 0o666
-    if file.pointer is None:
-        content = registry.content(source, file) if plain is None else plain[file.blob]
-        if file.is_symlink:
-            _check_symlink(file, content)
-            return root.symlink(path, content, replace=replace)
-        return _placed(
-            root.place(path, content, mode=_masked(mode), mtime_ns=mtime_ns, replace=replace)
-        )
+def _linked(root: Directory, path: bytes, existing: str | None) -> os.stat_result | None:
+    """Link a file that is here already; None where it can't be linked."""
+    if existing is None:
+        return None
+    try:
+        return root.link(path, existing)
+    except DataregError:
+        raise
+    except OSError:
+        # A file system without links, a file of somebody else's: it is written anew.
+        return None
+
+
+def _object_file(source: Source, file: SourceFile, local: LocalObjects) -> str:
+    """The file that holds a data file's bytes; one that was damaged here is brought anew."""
+    assert file.pointer is not None
     found = local.find_whole(file.pointer)
-    if found is None:
-        raise ObjectNotFoundError(f"object {file.pointer.digest} is gone from the cache")
+    if found is not None:
+        return found
+    want = source.sources().want(file.pointer, file.source_path)
+    failures = download([want], local.cache, jobs=1)
+    if failures:
+        raise combined(failures, f"from {source.location}")
+    return local.cache.path(file.pointer.digest)
+
+
+def _write_data(
+    root: Directory, path: bytes, file: SourceFile, found: str, mtime_ns: int | None
+) -> os.stat_result:
     with open(found, "rb") as stream:
-        descriptor = stream.fileno()
-        return _placed(
-            root.place(path, descriptor, mode=_masked(mode), mtime_ns=mtime_ns, replace=replace)
-        )
+        return _placed(root.place(path, stream.fileno(), mode=_mode(file), mtime_ns=mtime_ns))
+
+
+def _write_plain(
+    root: Directory, path: bytes, file: SourceFile, content: bytes, mtime_ns: int | None
+) -> os.stat_result:
+    if file.is_symlink:
+        return root.symlink(path, content)
+    return _placed(root.place(path, content, mode=_mode(file), mtime_ns=mtime_ns))
 
 
 def _placed(result: os.stat_result | None) -> os.stat_result:
@@ -202,23 +331,8 @@ def _placed(result: os.stat_result | None) -> os.stat_result:
     return result
 
 
-def _plain_contents(source: Source, files: Iterable[SourceFile]) -> dict[str, bytes]:
-    ids = [each.blob for each in files if each.pointer is None]
-    return dict(objects.read_blobs(source.repository, ids))
-
-
-def _check_symlink(file: SourceFile, target: bytes) -> None:
-    """Refuse a symlink that leads out of what is delivered."""
-    way = os.path.normpath(os.path.join(os.path.dirname(file.path), target))
-    if target.startswith(b"/") or way == b".." or way.startswith(b"../"):
-        raise UnsafePathError(
-            f"symlink leads out of the target: {os.fsdecode(file.source_path)} -> "
-            f"{os.fsdecode(target)}",
-            "leave it out: -X " + os.fsdecode(file.path),
-        )
-
-
-def _masked(mode: int) -> int:
+def _mode(file: SourceFile) -> int:
+    mode = 0o777 if file.mode == "100755" else 0o666
     return mode & ~files_module.umask()
 
 
@@ -227,7 +341,7 @@ class Delivered(NamedTuple):
 
     target: str
     files: int
-    #: Bytes of all files' data.
+    #: Bytes of all files.
     size: int
     #: Objects that were not on this machine.
     fetched: int
@@ -248,28 +362,26 @@ def get(
     """Deliver what lies at `path` of a source to `out`, all of it or nothing.
 
     `out` None is the path's name here; an existing directory takes the path
-    under that name. Missing parents are made. Raises TargetExistsError for a
+    under that name. Missing parents are made. A symlink that is named is
+    followed, those below a directory are kept. Raises TargetExistsError for a
     target that is there already, unless it may be replaced.
     """
-    wanted = registry.files(source, path, include, exclude)
-    check_paths(wanted)
+    wanted = registry.files(source, os.fsdecode(registry.followed(source, path)), include, exclude)
+    check(source, wanted)
     target = target_of(source, path, out)
-    if not replace and os.path.lexists(target):
-        raise exists(target)
+    check_free(target, target, replace=replace)
     fetched = bring(source, wanted, local, jobs=jobs, advance=advance)
-    if len(wanted) == 1 and not wanted[0].path:
-        deliver_file(source, wanted[0], target, local, replace=replace)
-    else:
-        with staged_directory(target) as staged:
-            build(source, wanted, staged, local)
-            put_in_place(staged, target, replace=replace)
-    size = sum(each.pointer.size for each in wanted if each.pointer is not None)
-    return Delivered(target, len(wanted), size, fetched)
+    with place_for(target) as place:
+        build(source, wanted, place.new, local)
+        place.put_in_place(replace=replace)
+    return Delivered(target, len(wanted), sum(each.size for each in wanted), fetched)
 
 
 def target_of(source: Source, path: str, out: str | None) -> str:
     """Where a path of a source goes: `out`, or its own name in the directory `out` (or here)."""
     name = os.path.basename(os.fsdecode(registry.normal(path))) or source.name
+    if out == "":
+        raise UsageError("an empty name can't be a target")
     if out is None:
         return name
     if os.path.isdir(out) or out.endswith("/"):

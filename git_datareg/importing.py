@@ -1,24 +1,25 @@
 """Imports: files of a registry in this repository, with a metafile; and their updates.
 
 An import or an update is built whole beside its target and put in place by one
-exchange; then metafile and index follow. Killed in between, running it again
-finishes it.
+exchange; index and, last, metafile follow. A fault undoes all of it; killed in
+between, running it again finishes it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from git_datareg import attributes, conflicts, delivery, gitindex, placing, registry
-from git_datareg.errors import PathNotFoundError
-from git_datareg.files import write_atomically
+from git_datareg import conflicts, delivery, imports, placing, recording, registry
+from git_datareg.delivery import Place
+from git_datareg.errors import LocalChangesError, PathNotFoundError, UsageError
+from git_datareg.files import new_file, write_atomically
 from git_datareg.git import index, objects
 from git_datareg.git.index import IndexEntry
 from git_datareg.git.repository import Repository
-from git_datareg.gitindex import EntryStat
-from git_datareg.imports import Target, read
+from git_datareg.imports import Target
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile
 from git_datareg.registry import Source, SourceFile
@@ -27,6 +28,8 @@ from git_datareg.sources import Project
 from git_datareg.transfer import Advance, no_progress
 
 _CHUNK = 1024 * 1024
+#: Bytes of plain files that are in memory at once, or one file.
+_PART = 64 * 1024 * 1024
 
 #: Opens a source at a revision: what to read, and at which.
 Opener = Callable[[Location, "str | None"], Source]
@@ -74,13 +77,20 @@ def add(
     """Import what lies at `path` of a source; writes the metafile and stages all of it.
 
     All or nothing: after a fault neither data nor metafile are there. Raises
-    TargetExistsError for a taken target unless it may be replaced.
+    TargetExistsError for a taken target unless it may be replaced, or is what
+    an import that was killed left.
     """
-    if not replace:
-        for taken in (target.file, target.file + SUFFIX):
-            if os.path.lexists(taken):
-                raise delivery.exists(taken)
+    around = imports.enclosing(target)
+    if around is not None:
+        raise UsageError(
+            f"{os.fsdecode(target.path)} lies in the import {os.fsdecode(around)}",
+            "name another place with -o",
+        )
     wanted = registry.files(source, path, include, exclude)
+    delivery.check(source, wanted)
+    if not _is_unfinished(target, source, wanted):
+        for taken, name in ((target.file, target.path), (target.file + SUFFIX, target.metafile)):
+            delivery.check_free(taken, os.fsdecode(name), replace=replace)
     metafile = Metafile(
         url=str(source.location),
         path=os.fsdecode(registry.normal(path)) or ".",
@@ -91,7 +101,6 @@ def add(
         exclude=tuple(exclude),
         vendor=vendor,
     )
-    set_up(project.repository)
     return _bring_about(
         project, source, wanted, target, metafile, download=download, jobs=jobs, advance=advance
     )
@@ -99,15 +108,18 @@ def add(
 
 def examine(target: Target, opener: Opener, rev: str | None = None) -> State:
     """How an import stands to its source now (at another revision `rev`, if given)."""
-    metafile = read(target)
-    source = opener(Location.parse(metafile.url), rev or metafile.rev)
+    metafile = imports.read(target)
+    location = Location.parse(metafile.url).absolute(target.repository.top)
+    source = opener(location, rev or metafile.rev)
     behind = False
     if source.commit != metafile.commit:
-        there = registry.object_id(source, metafile.path)
+        there = registry.state_of(source, source.commit, metafile.path)
         if there is None:
-            raise PathNotFoundError(f"no such path any more: {metafile.path} in {source.location}")
-        had = objects.tree_id(source.repository, metafile.commit, registry.normal(metafile.path))
-        behind = there != had
+            raise PathNotFoundError(
+                f"no such path any more: {metafile.path} in {source.location}, "
+                f"imported to {os.fsdecode(target.path)}"
+            )
+        behind = there != registry.state_of(source, metafile.commit, metafile.path)
     return State(target, metafile, source, behind)
 
 
@@ -128,9 +140,12 @@ def update(
     target, metafile, source, behind = state
     if not behind:
         if source.rev != metafile.rev:
-            _write_metafile(target, metafile._replace(rev=source.rev, commit=source.commit))
+            switched = metafile._replace(rev=source.rev, commit=source.commit)
+            write_atomically(target.file + SUFFIX, switched.encode())
+            recording.stage(target, {}, (), {target.metafile: switched.encode()})
         return Changes(0, 0, 0, 0)
     wanted = registry.files(source, metafile.path, metafile.include, metafile.exclude)
+    delivery.check(source, wanted)
     if not replace:
         conflicts.refuse_local_changes(target, metafile, source, wanted)
     new = metafile._replace(
@@ -138,6 +153,15 @@ def update(
     )
     return _bring_about(
         project, source, wanted, target, new, download=True, jobs=jobs, advance=advance
+    )
+
+
+def _is_unfinished(target: Target, source: Source, wanted: Sequence[SourceFile]) -> bool:
+    """Whether the target is what an import of the same files left that was killed."""
+    return (
+        os.path.lexists(target.file)
+        and not os.path.lexists(target.file + SUFFIX)
+        and conflicts.is_as_imported(target, source, wanted)
     )
 
 
@@ -152,59 +176,68 @@ def _bring_about(
     jobs: int,
     advance: Advance,
 ) -> Changes:
-    """Make target, metafile and index what they are to be."""
+    """Make target, metafile and index what they are to be.
+
+    A fault undoes all of it. Who is killed leaves the old metafile, or none:
+    so the next try knows that there is something to be done.
+    """
     repository = project.repository
-    delivery.check_paths(wanted)
+    set_up(repository)
     fetched = 0
     if download:
         fetched = delivery.bring(source, wanted, project.local, jobs=jobs, advance=advance)
     before = {entry.path: entry for entry in index.entries(repository, [target.path])}
-    blobs = _stored_blobs(repository, source, wanted)
-    entries = {target.path_of(each.path): (each.mode, blobs[each.blob]) for each in wanted}
-    stats = _deliver(project, source, wanted, target, before, entries, download=download)
-    _write_metafile(target, metafile)
-    attributes_path = _write_attributes(target, wanted)
-    _stage(target, entries, before, stats, [target.metafile, attributes_path])
+    ids = _stored_blobs(repository, source, wanted)
+    entries = {target.path_of(each.path): (each.mode, ids[each.blob]) for each in wanted}
+    files = wanted if download else [each._replace(pointer=None) for each in wanted]
+    text = metafile.encode()
     if metafile.vendor:
         _keep_own(project, wanted)
+    with (
+        delivery.place_for(target.file) as place,
+        new_file(os.path.dirname(place.new)) as new_metafile,
+    ):
+        new_metafile.write(text)
+        results = _build(project, source, files, target, place, before, entries)
+        try:
+            place.put_in_place(replace=True)
+            recording.record(target, wanted, entries, before, text)
+        except BaseException:
+            place.put_back()
+            raise
+        new_metafile.commit(target.file + SUFFIX)
+    # A kept file had two names until now; to lose one has moved its ctime.
+    recording.refresh(target, entries, results)
     return _changes(before, entries, fetched)
 
 
-def _deliver(
+def _build(
     project: Project,
     source: Source,
-    wanted: Sequence[SourceFile],
+    files: Sequence[SourceFile],
     target: Target,
+    place: Place,
     before: Mapping[bytes, IndexEntry],
     entries: Mapping[bytes, tuple[str, str]],
-    *,
-    download: bool,
 ) -> dict[bytes, os.stat_result]:
-    """Put the files in place; returns their stat data by path in the repository."""
-    mtime_ns = placing.safe_mtime(target.repository.places.index_file)
-    local = project.local
-    files = wanted if download else [each._replace(pointer=None) for each in wanted]
-    if len(wanted) == 1 and not wanted[0].path:
-        result = delivery.deliver_file(
-            source, files[0], target.file, local, replace=True, mtime_ns=mtime_ns
-        )
-        return {target.path: result}
-    same = {
-        path
-        for path, (mode, id) in entries.items()
-        if path in before and (before[path].mode, before[path].id) == (mode, id)
-    }
-    kept = _kept_files(target, [each for each in wanted if target.path_of(each.path) in same])
-    with delivery.staged_directory(target.file) as staged:
-        results = delivery.build(source, files, staged, local, mtime_ns=mtime_ns, kept=kept)
-        if os.path.isfile(target.file + SUFFIX):
-            _carry_untracked(target, staged, before)
-        delivery.put_in_place(staged, target.file, replace=True)
-    # The exchange moved what links changed: look again.
-    return {
-        target.path_of(path): os.lstat(os.path.join(os.fsencode(target.file), path))
-        for path in results
-    }
+    """Build what is to be at the target; returns the files' stat data by their path in it."""
+    same = [
+        each
+        for each in files
+        for path in [target.path_of(each.path)]
+        if path in before and (before[path].mode, before[path].id) == entries[path]
+    ]
+    results = delivery.build(
+        source,
+        files,
+        place.new,
+        project.local,
+        mtime_ns=placing.safe_mtime(target.repository.places.index_file),
+        kept=_kept_files(target, same),
+    )
+    if os.path.isfile(target.file + SUFFIX):
+        _carry_untracked(target, place.new, before)
+    return results
 
 
 def _kept_files(target: Target, same: Sequence[SourceFile]) -> dict[bytes, str]:
@@ -212,101 +245,61 @@ def _kept_files(target: Target, same: Sequence[SourceFile]) -> dict[bytes, str]:
     if not same:
         return {}
     changed = set(index.changed_in_work_tree(target.repository, [target.path]))
+    top = target.repository.top
     return {
-        each.path: os.path.join(target.file, os.fsdecode(each.path))
+        each.path: os.path.join(top, os.fsdecode(path))
         for each in same
-        if not each.is_symlink and target.path_of(each.path) not in changed
+        for path in [target.path_of(each.path)]
+        if not each.is_symlink and path not in changed
     }
 
 
-def _carry_untracked(target: Target, staged: str, tracked: Mapping[bytes, IndexEntry]) -> None:
-    """Link files of the user's own, which lie among the imported ones, into the new directory."""
+def _carry_untracked(target: Target, new: str, tracked: Mapping[bytes, IndexEntry]) -> None:
+    """Link files of the user's own, which lie among the imported ones, into the new directory.
+
+    Raises LocalChangesError when there is no room for one.
+    """
+    if os.path.islink(target.file) or not os.path.isdir(target.file):
+        return
     top = os.fsencode(target.file)
-    for folder, _, names in os.walk(top):
-        for name in names:
+    for folder, folders, names in os.walk(top):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in [*names, *links]:
             path = os.path.relpath(os.path.join(folder, name), top)
             if target.path_of(path) not in tracked:
-                new = os.path.join(os.fsencode(staged), path)
-                os.makedirs(os.path.dirname(new), exist_ok=True)
-                if not os.path.lexists(new):
-                    os.link(os.path.join(folder, name), new, follow_symlinks=False)
+                _carry(os.path.join(folder, name), os.path.join(os.fsencode(new), path))
+
+
+def _carry(old: bytes, new: bytes) -> None:
+    if os.path.lexists(new) and not os.path.isdir(new):
+        # The source has it now, too; refused before if it differs.
+        return
+    try:
+        os.makedirs(os.path.dirname(new), exist_ok=True)
+        os.link(old, new, follow_symlinks=False)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise LocalChangesError(
+            f"in the way of what the source has now: {os.fsdecode(old)}", "move it away"
+        ) from error
+    except OSError:
+        # A file system without links, a file of somebody else's.
+        shutil.copy2(old, new, follow_symlinks=False)
 
 
 def _stored_blobs(
-    repository: Repository, source: Source, wanted: Iterable[SourceFile]
+    repository: Repository, source: Source, wanted: Sequence[SourceFile]
 ) -> dict[str, str]:
     """Have the repository hold every file's blob; their ids here by those at the source."""
-    contents: dict[str, bytes] = {}
-    plain = []
-    for each in wanted:
-        if each.pointer is not None:
-            contents[each.blob] = each.pointer.encode()
-        else:
-            plain.append(each.blob)
-    contents |= objects.read_blobs(source.repository, plain)
-    ids = objects.write_blobs(repository, contents.values())
-    return dict(zip(contents, ids, strict=True))
-
-
-def _write_metafile(target: Target, metafile: Metafile) -> None:
-    write_atomically(target.file + SUFFIX, metafile.encode())
-
-
-def _write_attributes(target: Target, wanted: Sequence[SourceFile]) -> bytes:
-    """Have the filter apply to the data among the files, and not to the plain ones.
-
-    Returns the path of the `.gitattributes` file, from the repository's root.
-    """
-    directory, slash, name = target.path.rpartition(b"/")
-    path = directory + slash + b".gitattributes"
-    file = os.path.join(os.fsencode(target.repository.top), path)
-    try:
-        with open(file, "rb") as present:
-            before = present.read()
-    except FileNotFoundError:
-        before = b""
-    empty = objects.blob_id(b"", target.repository.object_format)
-    text = attributes.with_import(
-        before,
-        os.fsdecode(name),
-        data=[os.fsdecode(each.path) for each in wanted if each.pointer is not None],
-        plain=[os.fsdecode(each.path) for each in wanted if _is_filterable(each, empty)],
-    )
-    if text != before:
-        write_atomically(file, text)
-    return path
-
-
-def _is_filterable(file: SourceFile, empty: str) -> bool:
-    """Whether the filter would make a pointer of a file that is plain at its source."""
-    return file.pointer is None and not file.is_symlink and file.blob != empty
-
-
-def _stage(
-    target: Target,
-    entries: Mapping[bytes, tuple[str, str]],
-    before: Mapping[bytes, IndexEntry],
-    stats: Mapping[bytes, os.stat_result],
-    texts: Sequence[bytes],
-) -> None:
-    """Stage the files, the metafile and the attributes in one step, with their stat data."""
-    repository = target.repository
-    top = os.fsencode(repository.top)
-    contents = {}
-    for path in texts:
-        if os.path.exists(os.path.join(top, path)):
-            with open(os.path.join(top, path), "rb") as file:
-                contents[path] = file.read()
-    ids = objects.write_blobs(repository, contents.values())
-    own = {path: ("100644", id) for path, id in zip(contents, ids, strict=True)}
-    staged = {**entries, **own}
-    index.stage(
-        repository,
-        [(mode, id, path) for path, (mode, id) in staged.items()],
-        before.keys() - entries.keys(),
-    )
-    updates = {path: EntryStat.from_stat(entries[path][1], each) for path, each in stats.items()}
-    gitindex.patch_file(repository.places.index_file, updates)
+    pointers = {each.blob: each.pointer.encode() for each in wanted if each.pointer is not None}
+    ids = dict(zip(pointers, objects.write_blobs(repository, pointers.values()), strict=True))
+    part: dict[str, bytes] = {}
+    plain = (each for each in wanted if each.pointer is None)
+    for blob, content in registry.contents(source, plain):
+        part[blob] = content
+        if sum(map(len, part.values())) > _PART:
+            ids |= zip(part, objects.write_blobs(repository, part.values()), strict=True)
+            part = {}
+    return ids | dict(zip(part, objects.write_blobs(repository, part.values()), strict=True))
 
 
 def _keep_own(project: Project, wanted: Iterable[SourceFile]) -> None:

@@ -6,10 +6,12 @@ import os
 from typing import NamedTuple
 
 from git_datareg.errors import MetafileError, PathNotFoundError, UnsafePathError, UsageError
+from git_datareg.filtering import is_data
 from git_datareg.git import index
 from git_datareg.git.repository import Repository
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
 from git_datareg.sources import Project
+from git_datareg.worktree import check_relative_path
 
 
 class Target(NamedTuple):
@@ -36,17 +38,24 @@ class Target(NamedTuple):
 def target_for(project: Project, out: str) -> Target:
     """The target for `out`, a path from the current directory.
 
-    Raises UnsafePathError outside of the work tree.
+    Raises UnsafePathError outside of the work tree, and for names that mean
+    something to Git or to us; UsageError in a bare repository.
     """
     repository = project.repository
     if repository.work_tree is None:
-        raise UsageError(f"a bare repository can't import: {repository.top}")
-    parent = os.path.realpath(os.path.dirname(os.path.abspath(out)))
-    absolute = os.path.join(parent, os.path.basename(os.path.abspath(out)))
-    relative = os.path.relpath(absolute, repository.work_tree)
-    if relative == "." or relative.startswith(".."):
+        raise UsageError(f"a bare repository has no imports: {repository.top}")
+    absolute = os.path.abspath(out)
+    parent = os.path.realpath(os.path.dirname(absolute))
+    relative = os.path.relpath(
+        os.path.join(parent, os.path.basename(absolute)), os.path.realpath(repository.work_tree)
+    )
+    path = os.fsencode(relative)
+    if path.split(b"/")[0] in (b".", b".."):
         raise UnsafePathError(f"not below the repository's top: {out}", "name another with -o")
-    return Target(repository, os.fsencode(relative))
+    check_relative_path(path)
+    if not is_data(path):
+        raise UnsafePathError(f"a name with a meaning of its own: {out}", "name another with -o")
+    return Target(repository, path)
 
 
 def find(project: Project, spelled: str) -> Target:
@@ -62,10 +71,26 @@ def find(project: Project, spelled: str) -> Target:
 
 
 def find_all(project: Project) -> list[Target]:
-    """All imports in the index, by path."""
+    """All imports in the index, by path; what an import brought with it is not one of ours."""
     suffix = SUFFIX.encode()
-    found = [each.path for each in index.entries(project.repository) if is_metafile(each.path)]
-    return [Target(project.repository, path.removesuffix(suffix)) for path in sorted(set(found))]
+    found: list[bytes] = []
+    paths = {each.path for each in index.entries(project.repository) if is_metafile(each.path)}
+    # With a slash at its end each directory stands right before what lies in it.
+    for path in sorted((each.removesuffix(suffix) for each in paths), key=lambda each: each + b"/"):
+        if not found or not path.startswith(found[-1] + b"/"):
+            found.append(path)
+    return [Target(project.repository, path) for path in sorted(found)]
+
+
+def enclosing(target: Target) -> bytes | None:
+    """The import that a target lies in, by its path, or None."""
+    path = target.path.rpartition(b"/")[0]
+    top = os.fsencode(target.repository.top)
+    while path:
+        if os.path.isfile(os.path.join(top, path + SUFFIX.encode())):
+            return path
+        path = path.rpartition(b"/")[0]
+    return None
 
 
 def read(target: Target) -> Metafile:

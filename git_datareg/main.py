@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from git_datareg import ui
-from git_datareg.errors import DataregError, UsageError
+from git_datareg.errors import DataregError, StorageError, UsageError
 from git_datareg.workspace import Workspace
 
 #: What users call, in the order of the help text, and what it does in a line.
@@ -67,13 +67,15 @@ def guarded(program: Callable[[], int]) -> int:
         # As `git log | head`: whoever read has enough. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _BROKEN_PIPE
-    except (DataregError, OSError, RecursionError, MemoryError) as error:
+    except Exception as error:
         if _wants_traceback():
-            raise
+            import traceback
+
+            traceback.print_exc()
         return fail(error)
 
 
-def fail(error: BaseException) -> int:
+def fail(error: Exception) -> int:
     """Say what went wrong; returns the exit code for it."""
     if isinstance(error, DataregError):
         ui.report(error)
@@ -81,9 +83,15 @@ def fail(error: BaseException) -> int:
     if isinstance(error, OSError):
         where = f": {ui.show(error.filename)}" if error.filename else ""
         ui.report(DataregError(f"{error.strerror or error}{where}"))
-        return 5
-    ui.report(DataregError(f"{type(error).__name__}: {error}"))
-    return 1
+        return StorageError.exit_code
+    words = f"{type(error).__name__}: {error}".replace("\n", " ")
+    ui.report(
+        DataregError(
+            f"internal error: {words}",
+            "this is a bug: please report it, with what GIT_DATAREG_TRACE=1 shows in addition",
+        )
+    )
+    return DataregError.exit_code
 
 
 def _run(arguments: list[str]) -> int:

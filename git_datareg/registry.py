@@ -11,7 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg import mirror
-from git_datareg.errors import IsDirectoryError, PathNotFoundError, PointerError
+from git_datareg.errors import (
+    IsDirectoryError,
+    PathNotFoundError,
+    PointerError,
+    UnsafePathError,
+)
 from git_datareg.git import objects
 from git_datareg.git.objects import TreeEntry
 from git_datareg.git.repository import Repository
@@ -21,6 +26,12 @@ from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.sources import Project, Remote, Sources, open_project
 
 _KINDS = {"tree": "dir", "commit": "submodule"}
+_SYMLINK = "120000"
+#: As many as Linux follows for one path (path_resolution(7)).
+_MAX_SYMLINKS = 40
+#: Blobs that are read by one git: as many, or as many bytes.
+_MANY = 10_000
+_PART = 64 * 1024 * 1024
 
 
 class Entry(NamedTuple):
@@ -51,11 +62,18 @@ class SourceFile(NamedTuple):
     blob: str
     #: None for files that are plain in Git.
     pointer: Pointer | None
+    #: Bytes of the blob, which for tracked data is the pointer.
+    blob_size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file where it arrives."""
+        return self.pointer.size if self.pointer is not None else self.blob_size
 
     @property
     def is_symlink(self) -> bool:
         """Whether it is a symbolic link; the blob is its target."""
-        return self.mode == "120000"
+        return self.mode == _SYMLINK
 
 
 class Source(NamedTuple):
@@ -75,8 +93,11 @@ class Source(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a clone of it would be called."""
-        return posixpath.basename(self.location.url.rstrip("/")).removesuffix(".git") or "registry"
+        """What a clone of it would be called, as git-clone(1) has it."""
+        path = self.location.path
+        text = os.path.abspath(path) if path is not None else self.location.url
+        last = text.rstrip("/").removesuffix("/.git").replace(":", "/").rpartition("/")[2]
+        return last.removesuffix(".git") or "registry"
 
     def sources(self) -> Sources:
         """Where its objects are."""
@@ -96,6 +117,10 @@ def open_source(
     if location.path is None:
         # The mirror's own configuration names no remote; relative storages are the URL's.
         project = project._replace(remotes=(Remote("origin", location),))
+    elif project.default_remote is None:
+        # As git has it for .gitmodules: a repository without a remote is its own.
+        own = Remote("origin", Location(os.path.abspath(location.path)))
+        project = project._replace(remotes=(own, *project.remotes))
     return Source(location, project, commit, rev)
 
 
@@ -142,30 +167,87 @@ def files(
     """
     wanted = normal(path)
     found = [each for each in _tree(source, wanted, recursive=True) if each.kind == "blob"]
-    pointers = _pointers(source.repository, found)
-    chosen = [
-        SourceFile(relative, each.path, each.mode, each.id, pointers.get(each.id))
+    matching = [
+        (relative, each)
         for each in found
         for relative in [_relative(each.path, wanted)]
         if is_chosen(relative or posixpath.basename(each.path), include, exclude)
     ]
-    if not chosen and (include or exclude):
-        raise PathNotFoundError(f"no file matches: {path or '.'} in {source.location}")
-    return chosen
+    if not matching:
+        what = "no file matches" if found else "no files of its own"
+        raise PathNotFoundError(f"{what}: {path or '.'} in {source.location}")
+    pointers = _pointers(source.repository, (each for _, each in matching))
+    return [
+        SourceFile(relative, each.path, each.mode, each.id, pointers.get(each.id), each.size or 0)
+        for relative, each in matching
+    ]
 
 
 def file(source: Source, path: str) -> SourceFile:
-    """The one file at `path`; raises IsDirectoryError for a directory, PathNotFoundError."""
-    found = files(source, path)
-    if len(found) != 1 or found[0].path:
-        raise IsDirectoryError(f"is a directory: {path} in {source.location}")
-    return found[0]
+    """The one file at `path`, through symlinks.
+
+    Raises IsDirectoryError for a directory, and what `followed` raises.
+    """
+    wanted = followed(source, path)
+    entry = _entry_at(source, wanted)
+    if entry is None:
+        _tree(source, normal(path), recursive=False)
+        raise IsDirectoryError(f"is a directory: {path or '.'} in {source.location}")
+    if entry.kind != "blob":
+        raise IsDirectoryError(f"is a submodule: {path} in {source.location}")
+    pointer = _pointers(source.repository, [entry]).get(entry.id)
+    return SourceFile(b"", entry.path, entry.mode, entry.id, pointer, entry.size or 0)
+
+
+def followed(source: Source, path: str) -> bytes:
+    """The path that `path` means when the registry's symlinks on it are followed.
+
+    What is not there is left as it is. Raises UnsafePathError for a symlink
+    that leads out of the registry, PathNotFoundError when they go in circles.
+    """
+    wanted = normal(path)
+    for _ in range(_MAX_SYMLINKS):
+        link = _first_symlink(source, wanted)
+        if link is None:
+            return wanted
+        [(_, target)] = objects.read_blobs(source.repository, [link.id])
+        rest = wanted.removeprefix(link.path).removeprefix(b"/")
+        wanted = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), target, rest))
+        wanted = b"" if wanted == b"." else wanted
+        if wanted.startswith((b"/", b"../")) or wanted == b"..":
+            raise UnsafePathError(
+                f"symlink leads out of the registry: {os.fsdecode(link.path)} -> "
+                f"{os.fsdecode(target)}"
+            )
+    raise PathNotFoundError(f"too many symlinks: {path} in {source.location}")
 
 
 def content(source: Source, file: SourceFile) -> bytes:
     """What Git holds for a file: its content, its pointer, or a symlink's target."""
     [(_, found)] = objects.read_blobs(source.repository, [file.blob])
     return found
+
+
+def contents(source: Source, files: Iterable[SourceFile]) -> Iterator[tuple[str, bytes]]:
+    """What Git holds for files, by blob, each once; a part at a time is in memory."""
+    part: list[str] = []
+    size = 0
+    for blob, blob_size in {each.blob: each.blob_size for each in files}.items():
+        if part and (size + blob_size > _PART or len(part) == _MANY):
+            yield from objects.read_blobs(source.repository, part)
+            part, size = [], 0
+        part.append(blob)
+        size += blob_size
+    yield from objects.read_blobs(source.repository, part)
+
+
+def blob_ids(source: Source, files: Iterable[SourceFile], object_format: str) -> dict[str, str]:
+    """The ids that a repository of `object_format` has for the files' blobs, by those here."""
+    if object_format == source.repository.object_format:
+        return {each.blob: each.blob for each in files}
+    return {
+        blob: objects.blob_id(content, object_format) for blob, content in contents(source, files)
+    }
 
 
 def normal(path: str) -> bytes:
@@ -179,9 +261,37 @@ def normal(path: str) -> bytes:
     return b"" if cleaned == "." else os.fsencode(cleaned)
 
 
-def object_id(source: Source, path: str) -> str | None:
-    """The Git id of whatever lies at `path`: equal ids mean equal content."""
-    return objects.tree_id(source.repository, source.commit, normal(path))
+def state_of(source: Source, commit: str, path: str) -> str | None:
+    """What lies at `path` in a commit, as a text that is equal for equal content and modes.
+
+    None when there is nothing, or no such commit.
+    """
+    wanted = normal(path)
+    id = objects.tree_id(source.repository, commit, wanted)
+    entry = _entry_at(source._replace(commit=commit), wanted) if id is not None else None
+    return f"{entry.mode} {id}" if entry is not None else id
+
+
+def _entry_at(source: Source, path: bytes) -> TreeEntry | None:
+    """The one entry at `path`, if it is not a directory."""
+    if not path:
+        return None
+    found = objects.tree_entries(source.repository, source.commit, path, recursive=False)
+    return found[0] if len(found) == 1 and found[0].path == path else None
+
+
+def _first_symlink(source: Source, path: bytes) -> TreeEntry | None:
+    """The first symlink on the way to `path`, itself included."""
+    if not path or objects.tree_id(source.repository, source.commit, path) is not None:
+        # Git's trees know no way through a symlink: it can only be the last one.
+        entry = _entry_at(source, path)
+        return entry if entry is not None and entry.mode == _SYMLINK else None
+    names = path.split(b"/")
+    for count in range(1, len(names)):
+        entry = _entry_at(source, b"/".join(names[:count]))
+        if entry is not None:
+            return entry if entry.mode == _SYMLINK else None
+    return None
 
 
 def _tree(source: Source, path: bytes, *, recursive: bool) -> list[TreeEntry]:
@@ -218,7 +328,7 @@ def _parsed(repository: Repository, paths: Mapping[str, bytes]) -> Iterator[tupl
 def _entry(each: TreeEntry, pointer: Pointer | None) -> Entry:
     return Entry(
         os.fsdecode(each.path),
-        "link" if each.mode == "120000" else _KINDS.get(each.kind, "file"),
+        "link" if each.mode == _SYMLINK else _KINDS.get(each.kind, "file"),
         pointer.size if pointer is not None else each.size,
         pointer is not None,
         each.mode == "100755",

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from git_datareg import placing
-from git_datareg.errors import DataregError, ObjectNotFoundError, PathNotFoundError, PointerError
+from git_datareg import placing, registry
+from git_datareg import sources as sources_module
+from git_datareg.errors import (
+    DataregError,
+    ObjectNotFoundError,
+    PathNotFoundError,
+    PointerError,
+    UsageError,
+)
 from git_datareg.filtering import Smudged
-from git_datareg.git import index, objects
+from git_datareg.git import config, index, objects
 from git_datareg.git.repository import Repository
 from git_datareg.globs import is_chosen
+from git_datareg.location import Location
+from git_datareg.metafile import SUFFIX, Metafile
+from git_datareg.objects import is_object
 from git_datareg.pointer import MAX_LENGTH, Pointer
+from git_datareg.registry import Source
 from git_datareg.sources import Project, Sources
-from git_datareg.transfer import Advance, Failure, download, no_progress
+from git_datareg.transfer import Advance, Failure, Want, download, no_progress
+
+_EXECUTABLE = "100755"
+_SUFFIX = SUFFIX.encode()
+
+#: Opens a registry at a revision.
+Opener = Callable[[Location, "str | None"], Source]
 
 
 class DataFile(NamedTuple):
@@ -24,6 +42,7 @@ class DataFile(NamedTuple):
     #: The pointer's own id in Git.
     blob: str
     pointer: Pointer
+    is_executable: bool = False
 
 
 def in_index(repository: Repository, paths: Sequence[bytes] = ()) -> list[DataFile]:
@@ -32,14 +51,14 @@ def in_index(repository: Repository, paths: Sequence[bytes] = ()) -> list[DataFi
     Raises PointerError for a pointer that is not understood.
     """
     entries = [each for each in index.entries(repository, paths) if each.is_file and not each.stage]
-    return _data_files(repository, ((entry.path, entry.id) for entry in entries))
+    return _data_files(repository, ((entry.path, entry.id, entry.mode) for entry in entries))
 
 
 def in_commit(repository: Repository, commit: str, paths: Sequence[bytes] = ()) -> list[DataFile]:
     """The data files in a commit (below `paths`, if given)."""
     entries = objects.tree_entries(repository, commit, recursive=True)
     small = (
-        (entry.path, entry.id)
+        (entry.path, entry.id, entry.mode)
         for entry in entries
         if entry.mode.startswith("100") and (entry.size or 0) <= MAX_LENGTH
     )
@@ -58,34 +77,94 @@ def fetch(
     project: Project,
     files: Iterable[DataFile],
     *,
+    opener: Opener | None = None,
     treeish: str | None = None,
     jobs: int | None = None,
     advance: Advance = no_progress,
 ) -> list[Failure]:
-    """Bring the objects of files into the cache; returns what failed."""
+    """Bring the objects of files into the cache; returns what failed.
+
+    What an import's own storage hint does not lead to is asked for at its
+    source, which `opener` opens: its storage may have moved.
+    """
+    jobs = jobs or project.settings.jobs
     sources = Sources(project, treeish)
     missing = [file for file in files if project.local.find(file.pointer) is None]
     wants = [sources.want(file.pointer, file.path) for file in missing]
-    return download(wants, project.local.cache, jobs=jobs or project.settings.jobs, advance=advance)
+    failures = download(wants, project.local.cache, jobs=jobs, advance=advance)
+    if not failures or opener is None:
+        return failures
+    again = list(_from_sources(project, failures, opener, treeish))
+    late = download(again, project.local.cache, jobs=jobs, advance=advance)
+    unasked = {each.pointer for each in failures} - {want.pointer for want in again}
+    still = {each.pointer: each for each in late}
+    return [
+        still.get(each.pointer, each)
+        for each in failures
+        if each.pointer in unasked or each.pointer in still
+    ]
+
+
+def _from_sources(
+    project: Project, failures: Iterable[Failure], opener: Opener, treeish: str | None
+) -> Iterator[Want]:
+    """Where the sources of imports have objects at the commits that were imported."""
+    ids = sources_module.metafile_ids(project.repository, treeish)
+    opened: dict[str, tuple[Metafile, Source | None]] = {}
+    for each in failures:
+        top = next((path for path in _upwards(each.path) if path + _SUFFIX in ids), None)
+        if top is None:
+            continue
+        id = ids[top + _SUFFIX]
+        if id not in opened:
+            opened[id] = _open_import(project.repository, id, top, opener)
+        metafile, source = opened[id]
+        if source is not None:
+            path = registry.normal(metafile.path) + each.path[len(top) :]
+            yield source.sources().want(each.pointer, path.removeprefix(b"/"))
+
+
+def _open_import(
+    repository: Repository, id: str, top: bytes, opener: Opener
+) -> tuple[Metafile, Source | None]:
+    [(_, text)] = objects.read_blobs(repository, [id])
+    metafile = Metafile.parse(text, os.fsdecode(top + _SUFFIX))
+    try:
+        location = Location.parse(metafile.url).absolute(repository.top)
+        return metafile, opener(location, metafile.commit)
+    except DataregError:
+        # The first fault, of the storage that was asked, says more.
+        return metafile, None
+
+
+def _upwards(path: bytes) -> Iterator[bytes]:
+    while path:
+        yield path
+        path = path.rpartition(b"/")[0]
 
 
 def checkout(
-    project: Project, paths: Sequence[bytes] = ()
+    project: Project,
+    paths: Sequence[bytes] = (),
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
 ) -> tuple[int, list[tuple[bytes, DataregError]]]:
     """Put data in the work tree where pointers are; returns how many files, and what failed.
 
     Files that hold anything but their pointer are left alone. Files that are
     gone come back when `paths` names them. Where git broke off its checkout
-    before it wrote an index, HEAD is taken up again.
+    before it wrote an index, HEAD is taken up again. Raises PathNotFoundError
+    for a path that is not in the index.
     """
     repository = project.repository
+    require_work_tree(repository)
     resumed = _resume(repository)
-    files = in_index(repository, paths)
-    if paths and not files and not index.entries(repository, paths):
-        shown = ", ".join(os.fsdecode(path) for path in paths)
-        raise PathNotFoundError(f"no such file in the index: {shown}")
+    for path in paths:
+        if not index.entries(repository, [path]):
+            raise PathNotFoundError(f"no such file in the index: {os.fsdecode(path)}")
     if paths or resumed:
         _write_missing(repository, index.entries(repository, paths))
+    files = matching(in_index(repository, paths), include, exclude)
     pending = [each for file in files if (each := _to_place(repository, file)) is not None]
     pending += _stale(repository, files, {each.path for each in pending})
     outcome = placing.place(
@@ -94,10 +173,16 @@ def checkout(
     stale = [each for each in pending if each.path in outcome.stale]
     if stale:
         placing.forget_stat(repository, stale)
-    if not outcome.failures and not paths:
+    if not (outcome.failures or paths or include or exclude):
         placing.forget(repository.places.git_dir)
     failures = [(path, _with_hint(error)) for path, error in outcome.failures]
     return outcome.placed, failures
+
+
+def require_work_tree(repository: Repository) -> None:
+    """Raise UsageError in a bare repository."""
+    if repository.work_tree is None:
+        raise UsageError(f"a bare repository has no work tree: {repository.top}")
 
 
 def missing(project: Project, files: Iterable[DataFile]) -> list[DataFile]:
@@ -111,9 +196,36 @@ def unplaced(project: Project, files: Iterable[DataFile]) -> list[DataFile]:
 
 
 def changed(project: Project, files: Iterable[DataFile]) -> list[bytes]:
-    """The paths of files that differ from the index, or are gone."""
-    known = {file.path for file in files}
-    return [path for path in index.changed_in_work_tree(project.repository) if path in known]
+    """The paths of files that differ from the index, or are gone; to be touched is no change."""
+    known = {file.path: file for file in files}
+    suspects = [
+        known[path] for path in index.changed_in_work_tree(project.repository) if path in known
+    ]
+    with_mode = bool(suspects) and keeps_modes(project.repository)
+    top = os.fsencode(project.repository.top)
+    return [
+        file.path
+        for file in suspects
+        if not _is_as_recorded(os.path.join(top, file.path), file, with_mode=with_mode)
+    ]
+
+
+def keeps_modes(repository: Repository) -> bool:
+    """Whether the file system keeps the executable bit, as git found out (core.fileMode)."""
+    values = {each.key: each.value for each in config.read(repository)}
+    return values.get("core.filemode", "true").lower() not in ("false", "no", "off", "0")
+
+
+def _is_as_recorded(path: bytes, file: DataFile, *, with_mode: bool) -> bool:
+    """Whether a file of the work tree is its object, or still its pointer."""
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False
+    text = file.pointer.encode()
+    with open(path, "rb") as present:
+        is_executable = bool(os.fstat(present.fileno()).st_mode & 0o100)
+        if with_mode and is_executable != file.is_executable:
+            return False
+        return is_object(present.fileno(), file.pointer) or present.read(len(text) + 1) == text
 
 
 def staged(project: Project, files: Iterable[DataFile]) -> list[bytes]:
@@ -122,31 +234,39 @@ def staged(project: Project, files: Iterable[DataFile]) -> list[bytes]:
     known = {file.path for file in files}
     differing = index.staged_changes(repository)
     gone = _data_files(
-        repository, ((each.path, each.old) for each in differing if each.path not in known)
+        repository, ((each.path, each.old, "") for each in differing if each.path not in known)
     )
     removed = {file.path for file in gone}
     return [each.path for each in differing if each.path in known or each.path in removed]
 
 
-def _data_files(repository: Repository, entries: Iterable[tuple[bytes, str]]) -> list[DataFile]:
+def _data_files(
+    repository: Repository, entries: Iterable[tuple[bytes, str, str]]
+) -> list[DataFile]:
+    """The data files among `(path, id, mode)`."""
     listed = list(entries)
-    contents = dict(objects.read_small_blobs(repository, (id for _, id in listed), MAX_LENGTH))
+    contents = dict(objects.read_small_blobs(repository, (id for _, id, _ in listed), MAX_LENGTH))
     found = []
-    for path, id in listed:
+    for path, id, mode in listed:
         try:
             pointer = Pointer.parse(contents[id]) if id in contents else None
         except PointerError as error:
             raise PointerError(f"{os.fsdecode(path)}: {error.message}", *error.hints) from error
         if pointer is not None:
-            found.append(DataFile(path, id, pointer))
+            found.append(DataFile(path, id, pointer, mode == _EXECUTABLE))
     return found
 
 
 def _to_place(repository: Repository, file: DataFile) -> Smudged | None:
     """What is to be put in place for a file whose work tree file is its pointer."""
     text = file.pointer.encode()
+    path = os.path.join(os.fsencode(repository.top), file.path)
     try:
-        with open(os.path.join(os.fsencode(repository.top), file.path), "rb") as present:
+        # Most files are in place; a look is cheaper than to open each.
+        found = os.lstat(path)
+        if found.st_size != len(text) or not stat.S_ISREG(found.st_mode):
+            return None
+        with open(path, "rb") as present:
             is_pointer = present.read(len(text) + 1) == text
     except OSError:
         return None

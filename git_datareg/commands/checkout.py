@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from git_datareg import ui, working
-from git_datareg.errors import PartialError
+from git_datareg.errors import DataregError, PartialError
 from git_datareg.workspace import Workspace
 
 
@@ -19,20 +20,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Put data in place of pointers, wherever its object is on this machine."""
-    place(arguments, workspace, arguments.paths)
-    return 0
-
-
-def place(arguments: argparse.Namespace, workspace: Workspace, paths: list[str]) -> None:
-    """Put in place all that can be; then raise a PartialError that lists the rest."""
-    placed, failures = working.checkout(workspace.project, workspace.from_top(paths))
+    paths = workspace.from_top(arguments.paths)
+    placed, failures = working.checkout(workspace.project, paths)
     if not arguments.quiet:
         ui.say(f"{ui.count(placed, 'file')} put in place")
     if failures:
-        raise PartialError(
-            f"{ui.count(len(failures), 'file')} could not be put in place",
-            failures=tuple(
-                type(error)(f"{ui.show(path)}: {error.message}", *error.hints)
-                for path, error in failures
-            ),
-        )
+        raise not_placed(failures)
+    return 0
+
+
+def not_placed(failures: Sequence[tuple[bytes, DataregError]]) -> PartialError:
+    """The fault that some files could not be put in place, with each single one."""
+    return PartialError(
+        f"{ui.count(len(failures), 'file')} could not be put in place",
+        failures=tuple(
+            type(error)(f"{ui.show(path)}: {error.message}", *error.hints)
+            for path, error in failures
+        ),
+    )

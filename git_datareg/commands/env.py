@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
 from importlib.metadata import version
 
 from git_datareg.commands.parsing import add_json
+from git_datareg.commands.printing import put, put_json
+from git_datareg.errors import DataregError
 from git_datareg.git import config, process
 from git_datareg.location import Location
 from git_datareg.workspace import Workspace
@@ -25,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Print what a bug report needs: no secrets, but paths and URLs."""
-    settings = workspace.settings
     repository = workspace.repository_or_none
     facts: dict[str, object] = {
         **{name: version(name) for name in _PACKAGES},
@@ -34,6 +34,29 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         "system": platform.platform(),
         "repository": repository.places.git_dir if repository is not None else None,
         "work tree": repository.work_tree if repository is not None else None,
+        **_settings(workspace),
+        "configuration": {
+            value.key: f"{_shown(value.value)} ({value.origin})"
+            for value in config.read(repository)
+            if value.key.startswith(("datareg.", "filter.datareg."))
+        },
+        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+    if arguments.json:
+        put_json(facts)
+    else:
+        put(_text(facts))
+    return 0
+
+
+def _settings(workspace: Workspace) -> dict[str, object]:
+    """What is configured; if that can't be told, why: then it is what a bug report is about."""
+    try:
+        settings = workspace.settings
+        remotes = workspace.project.remotes if workspace.repository_or_none is not None else ()
+    except DataregError as error:
+        return {"error": error.message}
+    return {
         "cache": settings.cache,
         "jobs": settings.jobs,
         "threshold": settings.threshold,
@@ -41,16 +64,9 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         "storages": {
             each.name: f"{each.location} ({each.origin})" for each in settings.storages.values()
         },
-        "configuration": {
-            value.key: f"{_shown(value.value)} ({value.origin})"
-            for value in config.read(repository)
-            if value.key.startswith(("datareg.", "filter.datareg."))
-        },
-        "environment": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+        "remotes": {each.name: str(each.location) for each in remotes},
         "warnings": list(settings.warnings),
     }
-    sys.stdout.write(json.dumps(facts, indent=2) + "\n" if arguments.json else _text(facts))
-    return 0
 
 
 def _shown(value: str) -> str:
@@ -66,4 +82,4 @@ def _text(facts: dict[str, object]) -> str:
             lines += [f"{name}: {line}" for line in fact]
         else:
             lines.append(f"{name}: {'-' if fact is None else fact}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from git_datareg import delivery, ui, working
 from git_datareg.commands.parsing import add_globs, add_jobs, add_progress
+from git_datareg.pointer import Pointer
+from git_datareg.transfer import Failure
 from git_datareg.workspace import Workspace
 
 
@@ -22,31 +24,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Bring objects into the cache; all that can be had, then the faults."""
-    fetched = fetch(arguments, workspace, arguments.refs)
+    fetched, failures = fetch(arguments, workspace, arguments.refs)
     if not arguments.quiet:
         ui.say(f"{ui.count(fetched, 'object')} fetched")
+    if failures:
+        raise delivery.combined(failures, "from any storage")
     return 0
 
 
-def fetch(arguments: argparse.Namespace, workspace: Workspace, refs: Iterable[str]) -> int:
-    """Bring the objects of the index, or of commits; returns how many were not here."""
+def fetch(
+    arguments: argparse.Namespace, workspace: Workspace, refs: Iterable[str]
+) -> tuple[int, list[Failure]]:
+    """Bring the objects of the index, or of commits; how many came, and what failed."""
     project = workspace.project
-    fetched = 0
     commits: list[str | None] = [project.repository.resolve(ref) for ref in refs]
-    for commit in commits or [None]:
+    if not commits:
+        # A bare repository has no index.
+        is_bare = project.repository.work_tree is None
+        commits = [project.repository.resolve("HEAD") if is_bare else None]
+    fetched = 0
+    failed: dict[Pointer, Failure] = {}
+    for commit in commits:
         files = (
             working.in_index(project.repository)
             if commit is None
             else working.in_commit(project.repository, commit)
         )
         chosen = working.matching(files, arguments.include, arguments.exclude)
-        missing = working.missing(project, chosen)
-        total = sum({each.pointer: each.pointer.size for each in missing}.values())
-        with ui.Progress.of(arguments, "downloading", total) as progress:
+        missing = {each.pointer: each for each in working.missing(project, chosen)}
+        with ui.Progress.of(
+            arguments, "downloading", sum(pointer.size for pointer in missing)
+        ) as progress:
             failures = working.fetch(
-                project, missing, treeish=commit, jobs=arguments.jobs, advance=progress.advance
+                project,
+                missing.values(),
+                opener=workspace.open_source,
+                treeish=commit,
+                jobs=arguments.jobs,
+                advance=progress.advance,
             )
-        if failures:
-            raise delivery.combined(failures, "from any storage")
-        fetched += len({each.pointer for each in missing})
-    return fetched
+        failed |= {each.pointer: each for each in failures}
+        fetched += len(missing) - len(failures)
+    return fetched, list(failed.values())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from git_datareg import api, delivery, ui
 from git_datareg.commands.parsing import add_globs, add_jobs, add_progress, add_revision
+from git_datareg.commands.printing import put
 from git_datareg.location import Location
 from git_datareg.workspace import Workspace
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Download, or print the URL."""
     source = workspace.open_source(Location.parse(arguments.url), arguments.rev)
     if arguments.show_url:
-        sys.stdout.write(api.object_url(source, arguments.path) + "\n")
+        put(api.object_url(source, arguments.path))
         return 0
     with ui.Progress.of(arguments, "downloading") as progress:
         done = delivery.get(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
 from git_datareg import registry, ui
 from git_datareg.commands.parsing import add_json, add_revision
+from git_datareg.commands.printing import put, put_json
 from git_datareg.location import Location
 from git_datareg.registry import Entry, Source
 from git_datareg.workspace import Workspace
@@ -32,7 +31,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     if not (arguments.long or arguments.data_only or arguments.json):
         # Only names: the pointers need not be read.
         for name in registry.names(source, path, recursive=recursive):
-            _print(ui.show(name.removeprefix(base)))
+            put(ui.show(name.removeprefix(base)))
         return 0
     if arguments.data_only:
         entries = registry.data_entries(source, path, recursive=recursive)
@@ -40,13 +39,13 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         entries = registry.entries(source, path, recursive=recursive)
     shown = [entry._replace(path=entry.path.removeprefix(base)) for entry in entries]
     if arguments.json:
-        _print(json.dumps([_as_json(entry) for entry in shown], indent=2))
+        put_json([_as_json(entry) for entry in shown])
     elif arguments.long:
         for entry in shown:
-            _print(_as_line(entry))
+            put(_as_line(entry))
     else:
         for entry in shown:
-            _print(ui.show(entry.path))
+            put(ui.show(entry.path))
     return 0
 
 
@@ -75,7 +74,3 @@ def _as_line(entry: Entry) -> str:
     kind = "data" if entry.is_data else entry.type
     size = "-" if entry.size is None else str(entry.size)
     return f"{kind:<9} {size:>14} {entry.id[:12]:<12} {ui.show(entry.path)}"
-
-
-def _print(line: str) -> None:
-    sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")

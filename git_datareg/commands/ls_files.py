@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 
 from git_datareg import ui, working
 from git_datareg.commands.parsing import add_json
+from git_datareg.commands.printing import put, put_json
 from git_datareg.errors import RevisionNotFoundError
 from git_datareg.working import DataFile
 from git_datareg.workspace import Workspace
@@ -35,14 +34,14 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     absent = {each.pointer for each in working.missing(project, files)}
     if arguments.json:
         rows = [_as_json(each, present=each.pointer not in absent) for each in files]
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        put_json(rows)
         return 0
     for each in files:
         line = ui.show(each.path)
         if arguments.long:
             star = "-" if each.pointer in absent else "*"
             line = f"{each.pointer.digest.hex[:12]} {star} {each.pointer.size:>14} {line}"
-        sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
+        put(line)
     return 0
 
 

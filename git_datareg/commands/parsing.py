@@ -11,7 +11,7 @@ from git_datareg.errors import UsageError
 class Parser(argparse.ArgumentParser):
     """argparse's parser, with faults as a UsageError and no abbreviated options."""
 
-    def __init__(self, prog: str, description: str) -> None:
+    def __init__(self, prog: str, description: str | None = None) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
@@ -69,7 +69,6 @@ def add_revision(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if not 0 < number <= 1024:
-        raise ValueError(text)
-    return number
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"not a number from 1 to 1024: {text!r}")
+    return int(text)

@@ -6,7 +6,7 @@ import argparse
 
 from git_datareg import pushing, ui
 from git_datareg.commands.parsing import add_jobs, add_progress
-from git_datareg.errors import NotFoundError
+from git_datareg.errors import StorageNotConfiguredError
 from git_datareg.location import Location
 from git_datareg.sources import Project
 from git_datareg.workspace import Workspace
@@ -61,4 +61,8 @@ def _remote(project: Project, name: str | None) -> Location:
     if project.settings.default is not None:
         # A storage of its own needs no remote, unless its URL is relative to one.
         return Location(project.repository.top)
-    raise NotFoundError("there is no Git remote to push to", "git remote add origin URL")
+    raise StorageNotConfiguredError(
+        "no storage is configured, and there is no Git remote that could hold the data",
+        "git datareg storage add -d NAME URL",
+        "git remote add origin URL",
+    )

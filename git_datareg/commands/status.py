@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Sequence
 
 from git_datareg import importing, imports, pushing, ui, working
 from git_datareg.commands.parsing import add_json
-from git_datareg.errors import DataregError
+from git_datareg.commands.printing import put, put_json
+from git_datareg.errors import DataregError, PartialError
 from git_datareg.git import objects
+from git_datareg.imports import Target
 from git_datareg.sources import Project
 from git_datareg.workspace import Workspace
 
@@ -34,20 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Say how the data files stand; nothing is changed."""
     project = workspace.project
+    working.require_work_tree(project.repository)
     files = working.in_index(project.repository)
+    failures: list[DataregError] = []
     found: dict[str, list[dict[str, object]]] = {
         "staged": [{"path": os.fsdecode(path)} for path in working.staged(project, files)],
         "changed": [{"path": os.fsdecode(path)} for path in working.changed(project, files)],
         "missing": [_row(each) for each in working.unplaced(project, files)],
         "unpushed": _unpushed(project),
-        "imports": _imports(workspace, ask=arguments.fetch),
+        "imports": _imports(workspace, failures, ask=arguments.fetch),
     }
     if arguments.json:
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        put_json(found)
     else:
-        sys.stdout.buffer.write(_text(found, len(files)).encode("utf-8", "surrogateescape"))
+        put(_text(found, len(files)))
     for warning in project.settings.warnings:
         ui.warn(warning)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise PartialError(
+            f"{len(failures)} imports could not be looked at", failures=tuple(failures)
+        )
     return 0
 
 
@@ -71,25 +79,32 @@ def _unpushed(project: Project) -> list[dict[str, object]]:
     return sorted(rows, key=lambda row: str(row["path"]))
 
 
-def _imports(workspace: Workspace, *, ask: bool) -> list[dict[str, object]]:
+def _imports(
+    workspace: Workspace, failures: list[DataregError], *, ask: bool
+) -> list[dict[str, object]]:
+    """A row for each import that can be read; what can't is in `failures` then."""
     rows = []
     for target in imports.find_all(workspace.project):
-        metafile = imports.read(target)
-        row: dict[str, object] = {
-            "target": os.fsdecode(target.path),
-            "url": metafile.url,
-            "path": metafile.path,
-            "rev": metafile.rev,
-            "commit": metafile.commit,
-            "behind": None,
-        }
-        if ask:
-            try:
+        try:
+            row = _import_row(target)
+            rows.append(row)
+            if ask:
                 row["behind"] = importing.examine(target, workspace.open_source).behind
-            except DataregError as error:
-                ui.report(error, target.path)
-        rows.append(row)
+        except DataregError as error:
+            failures.append(error)
     return rows
+
+
+def _import_row(target: Target) -> dict[str, object]:
+    metafile = imports.read(target)
+    return {
+        "target": os.fsdecode(target.path),
+        "url": metafile.url,
+        "path": metafile.path,
+        "rev": metafile.rev,
+        "commit": metafile.commit,
+        "behind": None,
+    }
 
 
 def _text(found: dict[str, list[dict[str, object]]], tracked: int) -> str:
@@ -103,7 +118,7 @@ def _text(found: dict[str, list[dict[str, object]]], tracked: int) -> str:
             lines.append(ui.listing(ui.show(str(row["path"])) for row in rows))
     if found["imports"]:
         lines += ["\nimports:", *_import_lines(found["imports"])]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _import_lines(rows: Sequence[dict[str, object]]) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Sequence
 
 from git_datareg import importing, imports, ui
 from git_datareg.commands.parsing import add_jobs, add_json, add_progress
+from git_datareg.commands.printing import put, put_json
 from git_datareg.errors import DataregError, PartialError, UsageError
 from git_datareg.importing import State
 from git_datareg.imports import Target
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         except DataregError as error:
             failures.append(error)
     if arguments.json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        put_json(rows)
     else:
         _tell(rows, check=arguments.check, quiet=arguments.quiet)
     if len(failures) == 1 and len(targets) == 1:
@@ -96,7 +95,7 @@ def _tell(rows: Sequence[dict[str, object]], *, check: bool, quiet: bool) -> Non
     for row in rows:
         name = ui.show(str(row["target"]))
         if check:
-            sys.stdout.write(f"{name}: {'behind' if row['behind'] else 'up to date'}\n")
+            put(f"{name}: {'behind' if row['behind'] else 'up to date'}")
         elif quiet:
             continue
         elif row["added"] or row["changed"] or row["removed"]:
