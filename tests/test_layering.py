@@ -87,7 +87,6 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
-    "dulwich": "gitconfig",
     "importlib.metadata": "__init__ main ui commands.*",
     "logging": "",
     "subprocess": "git git.*",

@@ -15,7 +15,7 @@ from git_datareg.git import config, process
 from git_datareg.location import Location
 from git_datareg.workspace import Workspace
 
-_PACKAGES = ("git-datareg", "blake3", "dulwich", "tqdm")
+_PACKAGES = ("git-datareg", "blake3", "tqdm")
 _VARIABLES = ("GIT_DATAREG_CACHE", "GIT_DATAREG_SKIP_SMUDGE", "GIT_DATAREG_TRACE")
 
 
