@@ -9,10 +9,9 @@ from __future__ import annotations
 #: What `track` writes behind a pattern. `-merge`: a text merge would put
 #: conflict marks into pointers; `-text`: line ends of data are data.
 TRACKED = b"filter=datareg -text -merge -diff"
-
-
 #: What keeps a file below a tracked pattern as it would be without it.
 PLAIN = b"!filter !text !merge !diff"
+_BOM = b"\xef\xbb\xbf"
 
 
 def patterns(text: bytes) -> list[str]:
@@ -74,7 +73,8 @@ def _pattern(line: bytes) -> str | None:
 
 def _split(line: bytes) -> tuple[str | None, bytes]:
     """A line's pattern, unquoted, and its attributes; no pattern for anything else."""
-    line = line.strip()
+    # Git passes over a byte order mark at the start of the file.
+    line = line.removeprefix(_BOM).strip()
     if not line or line.startswith((b"#", b"[attr]")):
         return None, b""
     if line.startswith(b'"'):
@@ -86,7 +86,7 @@ def _split(line: bytes) -> tuple[str | None, bytes]:
 
 def _quoted(pattern: str) -> bytes:
     raw = pattern.encode("utf-8", "surrogateescape")
-    if not raw.startswith((b'"', b"#", b"!", b"[attr]")) and not any(
+    if not raw.startswith((b'"', b"#", b"!", b"[attr]", _BOM)) and not any(
         byte <= 32 or byte == 127 for byte in raw
     ):
         return raw

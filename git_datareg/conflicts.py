@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from git_datareg import registry
 from git_datareg.errors import LocalChangesError, PathNotFoundError, PointerError
-from git_datareg.git import index, objects
+from git_datareg.git import config, index, objects
 from git_datareg.git.index import IndexEntry
 from git_datareg.git.repository import Repository
 from git_datareg.imports import Target
@@ -15,7 +15,6 @@ from git_datareg.metafile import Metafile
 from git_datareg.objects import is_object
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.registry import Source, SourceFile
-from git_datareg.working import keeps_modes
 
 
 def refuse_local_changes(
@@ -50,20 +49,21 @@ def refuse_local_changes(
 def is_as_imported(target: Target, source: Source, wanted: Sequence[SourceFile]) -> bool:
     """Whether just these files are at the target, as an import that was killed leaves them."""
     files = {target.path_of(each.path): each for each in wanted}
-    present = set(_files_below(target))
+    present = set(_files_below(target.repository, target.path))
     top = os.fsencode(target.repository.top)
     return present == files.keys() and all(
         _is_as_in(source, file, os.path.join(top, path)) for path, file in files.items()
     )
 
 
-def _files_below(target: Target) -> Iterable[bytes]:
-    """All that is at a target and no directory, by path in the repository."""
-    if os.path.islink(target.file) or not os.path.isdir(target.file):
-        yield target.path
+def _files_below(repository: Repository, path: bytes) -> Iterable[bytes]:
+    """All that is at or below a path and no directory, by path in the repository."""
+    top = os.fsencode(repository.top)
+    start = os.path.join(top, path)
+    if os.path.islink(start) or not os.path.isdir(start):
+        yield path
         return
-    top = os.fsencode(target.repository.top)
-    for folder, folders, names in os.walk(os.fsencode(target.file)):
+    for folder, folders, names in os.walk(start):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in [*names, *links]:
             yield os.path.relpath(os.path.join(folder, name), top)
@@ -95,7 +95,7 @@ def _edited(
 ) -> Iterable[bytes]:
     """Those of `suspects` whose file is neither as it is staged nor as it will be."""
     repository = target.repository
-    has_modes = keeps_modes(repository)
+    has_modes = config.keeps_modes(repository)
     here = [path for path in suspects if os.path.lexists(_file(repository, path))]
     ids = {staged[path].id for path in here if path in staged}
     small = dict(objects.read_small_blobs(repository, ids, MAX_LENGTH))
@@ -103,6 +103,10 @@ def _edited(
         file = _file(repository, path)
         entry = staged.get(path)
         if path in new and _is_as_in(source, new[path], file):
+            continue
+        if path in new and os.path.isdir(file) and not os.path.islink(file):
+            # What lies in it is looked at by itself, if it was imported.
+            yield from (each for each in _files_below(repository, path) if each not in staged)
             continue
         if entry is not None and _is_as_staged(repository, entry, small.get(entry.id), file):
             is_executable = bool(os.lstat(file).st_mode & 0o100)

@@ -20,6 +20,7 @@ _NEVER_POINTERS = frozenset((b".gitattributes", b".gitignore", b".gitmodules", b
 #: Content up to this many bytes is held in memory before it goes to a file.
 _HELD = 1024 * 1024
 _CHUNK = 1024 * 1024
+_SHA256_LENGTH = 64
 #: The bytes of the marks of UTF-8, UTF-16 and UTF-32.
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe"
 
@@ -30,18 +31,44 @@ def is_data(path: bytes) -> bool:
     return name not in _NEVER_POINTERS and not name.endswith(b".datareg")
 
 
-def clean(spool: Spool, path: bytes, threshold: int) -> Iterator[bytes]:
+def clean(
+    spool: Spool, path: bytes, threshold: int, imported: str | None = None
+) -> Iterator[bytes]:
     """What Git stores for a file: a pointer to the object, which is stored then, or the data.
 
     Empty files, files below the threshold (bytes) and files that are pointers
     already stay as they are. Raises PointerError for a pointer that is not
     understood; then, as with OSError, nothing is stored.
+
+    For a file of an import, `imported` is the id that the index has, "" for
+    none: what is plain in its source stays so, whatever tracks it here; data
+    that is as it was imported stays in its source's storage; and no threshold
+    counts, since that is for one's own files.
     """
     held = spool.held()
     is_pointer = held is not None and Pointer.parse(held) is not None
-    if not spool.size or is_pointer or spool.size < threshold or not is_data(path):
+    if not spool.size or is_pointer or not is_data(path):
+        return spool.content()
+    if imported is not None:
+        text = spool.pointer().encode()
+        if _blob_id(iter((text,)), len(text), imported) == imported:
+            return iter((text,))
+        if _blob_id(spool.content(), spool.size, imported) == imported:
+            return spool.content()
+    elif spool.size < threshold:
         return spool.content()
     return iter((spool.store().encode(),))
+
+
+def _blob_id(content: Iterator[bytes], size: int, like: str) -> str:
+    """The id that Git gives a blob, with the hash of the id `like`."""
+    # Loaded for imports only: the filter must start quickly.
+    import hashlib
+
+    hasher = hashlib.new("sha256" if len(like) == _SHA256_LENGTH else "sha1", b"blob %d\0" % size)
+    for piece in content:
+        hasher.update(piece)
+    return hasher.hexdigest()
 
 
 def smudge(spool: Spool) -> Pointer | None:
@@ -127,11 +154,15 @@ class Spool:
             return iter((bytes(self._head),))
         return self._writer.content(_CHUNK)
 
+    def pointer(self) -> Pointer:
+        """The pointer that the content has as an object."""
+        return fingerprint(self._head) if self._writer is None else self._writer.pointer
+
     def store(self) -> Pointer:
         """Make the content an object; returns its pointer."""
         if self._writer is not None:
             return self._writer.commit()
-        pointer = fingerprint(self._head)
+        pointer = self.pointer()
         if self._objects.find(pointer) is None:
             with self._objects.writer() as writer:
                 writer.write(self._head)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg import conflicts, delivery, imports, placing, recording, registry
-from git_datareg.delivery import Place
 from git_datareg.errors import LocalChangesError, PathNotFoundError, UsageError
 from git_datareg.files import new_file, write_atomically
 from git_datareg.git import index, objects
@@ -183,12 +182,15 @@ def _bring_about(
     """
     repository = project.repository
     set_up(repository)
+    before = {entry.path: entry for entry in index.entries(repository, [target.path])}
+    ids = registry.blob_ids(source, wanted, repository.object_format)
+    entries = {target.path_of(each.path): (each.mode, ids[each.blob]) for each in wanted}
+    kept = _kept_files(target, wanted, before, entries)
     fetched = 0
     if download:
-        fetched = delivery.bring(source, wanted, project.local, jobs=jobs, advance=advance)
-    before = {entry.path: entry for entry in index.entries(repository, [target.path])}
-    ids = _stored_blobs(repository, source, wanted)
-    entries = {target.path_of(each.path): (each.mode, ids[each.blob]) for each in wanted}
+        needed = wanted if metafile.vendor else [each for each in wanted if each.path not in kept]
+        fetched = delivery.bring(source, needed, project.local, jobs=jobs, advance=advance)
+    _store_blobs(repository, source, wanted)
     files = wanted if download else [each._replace(pointer=None) for each in wanted]
     text = metafile.encode()
     if metafile.vendor:
@@ -198,7 +200,12 @@ def _bring_about(
         new_file(os.path.dirname(place.new)) as new_metafile,
     ):
         new_metafile.write(text)
-        results = _build(project, source, files, target, place, before, entries)
+        mtime_ns = placing.safe_mtime(repository.places.index_file)
+        results = delivery.build(
+            source, files, place.new, project.local, mtime_ns=mtime_ns, kept=kept
+        )
+        if os.path.isfile(target.file + SUFFIX):
+            _carry_untracked(target, place.new, before)
         try:
             place.put_in_place(replace=True)
             recording.record(target, wanted, entries, before, text)
@@ -211,47 +218,37 @@ def _bring_about(
     return _changes(before, entries, fetched)
 
 
-def _build(
-    project: Project,
-    source: Source,
-    files: Sequence[SourceFile],
+def _kept_files(
     target: Target,
-    place: Place,
+    wanted: Sequence[SourceFile],
     before: Mapping[bytes, IndexEntry],
     entries: Mapping[bytes, tuple[str, str]],
-) -> dict[bytes, os.stat_result]:
-    """Build what is to be at the target; returns the files' stat data by their path in it."""
+) -> dict[bytes, str]:
+    """Which files need not be written again, or fetched: those that are here, unchanged."""
     same = [
-        each
-        for each in files
+        (path, each)
+        for each in wanted
         for path in [target.path_of(each.path)]
         if path in before and (before[path].mode, before[path].id) == entries[path]
     ]
-    results = delivery.build(
-        source,
-        files,
-        place.new,
-        project.local,
-        mtime_ns=placing.safe_mtime(target.repository.places.index_file),
-        kept=_kept_files(target, same),
-    )
-    if os.path.isfile(target.file + SUFFIX):
-        _carry_untracked(target, place.new, before)
-    return results
-
-
-def _kept_files(target: Target, same: Sequence[SourceFile]) -> dict[bytes, str]:
-    """Which files need not be written again: those that are here, unchanged."""
     if not same:
         return {}
     changed = set(index.changed_in_work_tree(target.repository, [target.path]))
     top = target.repository.top
     return {
-        each.path: os.path.join(top, os.fsdecode(path))
-        for each in same
-        for path in [target.path_of(each.path)]
-        if not each.is_symlink and path not in changed
+        each.path: file
+        for path, each in same
+        for file in [os.path.join(top, os.fsdecode(path))]
+        if not each.is_symlink and path not in changed and _has_size(file, each.size)
     }
+
+
+def _has_size(file: str, size: int) -> bool:
+    """Whether a file has its data; one that holds its pointer is unchanged for git, too."""
+    try:
+        return os.lstat(file).st_size == size
+    except OSError:
+        return False
 
 
 def _carry_untracked(target: Target, new: str, tracked: Mapping[bytes, IndexEntry]) -> None:
@@ -286,20 +283,19 @@ def _carry(old: bytes, new: bytes) -> None:
         shutil.copy2(old, new, follow_symlinks=False)
 
 
-def _stored_blobs(
-    repository: Repository, source: Source, wanted: Sequence[SourceFile]
-) -> dict[str, str]:
-    """Have the repository hold every file's blob; their ids here by those at the source."""
-    pointers = {each.blob: each.pointer.encode() for each in wanted if each.pointer is not None}
-    ids = dict(zip(pointers, objects.write_blobs(repository, pointers.values()), strict=True))
-    part: dict[str, bytes] = {}
+def _store_blobs(repository: Repository, source: Source, wanted: Sequence[SourceFile]) -> None:
+    """Have the repository hold every file's blob."""
+    objects.write_blobs(
+        repository, {each.blob: each.pointer.encode() for each in wanted if each.pointer}.values()
+    )
+    part: list[bytes] = []
     plain = (each for each in wanted if each.pointer is None)
-    for blob, content in registry.contents(source, plain):
-        part[blob] = content
-        if sum(map(len, part.values())) > _PART:
-            ids |= zip(part, objects.write_blobs(repository, part.values()), strict=True)
-            part = {}
-    return ids | dict(zip(part, objects.write_blobs(repository, part.values()), strict=True))
+    for _, content in registry.contents(source, plain):
+        part.append(content)
+        if sum(map(len, part)) > _PART:
+            objects.write_blobs(repository, part)
+            part = []
+    objects.write_blobs(repository, part)
 
 
 def _keep_own(project: Project, wanted: Iterable[SourceFile]) -> None:

@@ -13,6 +13,7 @@ from importlib import import_module
 
 from git_datareg import ui
 from git_datareg.errors import DataregError, StorageError, UsageError
+from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
 
 #: What users call, in the order of the help text, and what it does in a line.
@@ -44,7 +45,6 @@ INTERNAL = {
     "post-checkout": "put data files in place after a checkout",
     "post-merge": "put data files in place after a merge",
 }
-_INTERRUPTED = 130
 #: As a shell says it of a program that SIGPIPE ended.
 _BROKEN_PIPE = 141
 
@@ -58,11 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(program: Callable[[], int]) -> int:
     """Run a program of ours; returns its exit code, or that of the fault that it met."""
     try:
-        code = program()
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        with tidied():
+            code = program()
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:
         # As `git log | head`: whoever read has enough. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -148,8 +148,10 @@ def _create(directory: str, object_format: str) -> None:
     """Make an empty mirror, in place of one that can't be used."""
     new = directory + ".new"
     for leftover in (new, directory):
-        if os.path.lexists(leftover):
+        if os.path.isdir(leftover):
             shutil.rmtree(leftover)
+        elif os.path.lexists(leftover):
+            os.unlink(leftover)
     process.run(
         ["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", new],
         own=False,

@@ -88,6 +88,11 @@ class ObjectWriter:
         """Bytes taken so far."""
         return self._hasher.size
 
+    @property
+    def pointer(self) -> Pointer:
+        """The pointer to the bytes taken so far."""
+        return Pointer(self._hasher.digest(), self._hasher.size)
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next piece; an OSError names the file that could not take it."""
         self._hasher.update(data)
@@ -110,7 +115,7 @@ class ObjectWriter:
         Raises IntegrityError, and leaves nothing, when the bytes are not the
         `expected` ones.
         """
-        pointer = Pointer(self._hasher.digest(), self._hasher.size)
+        pointer = self.pointer
         if expected is not None and pointer != expected:
             raise IntegrityError(
                 f"corrupt object {expected.digest}: got {pointer.size} bytes with the digest "

@@ -143,12 +143,20 @@ def _patch(
         return frozenset(updates)
 
 
-def index_lock(index_file: str) -> int | None:
-    """Which lock on the index there is now, or None; the next one is another."""
+def index_lock(index_file: str) -> tuple[int, int | None] | None:
+    """Which lock on the index there is now; None without one.
+
+    File systems give a number again at once, so a lock counts as the same
+    only as long as the index is.
+    """
     try:
-        return os.stat(index_file + ".lock").st_ino
+        lock = os.stat(index_file + ".lock").st_ino
     except OSError:
         return None
+    try:
+        return lock, os.stat(index_file).st_ctime_ns
+    except OSError:
+        return lock, None
 
 
 def note(git_dir: str, file: Smudged) -> None:

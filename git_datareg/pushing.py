@@ -184,7 +184,8 @@ def _pointers(repository: Repository, paths: Mapping[str, bytes]) -> dict[str, P
         try:
             pointer = Pointer.parse(content)
         except PointerError as error:
-            raise PointerError(f"{_shown(paths[id])}: {error.message}", *error.hints) from error
+            shown = _shown(paths[id]) or id
+            raise PointerError(f"{shown}: {error.message}", *error.hints) from error
         if pointer is not None:
             found[id] = pointer
     return found

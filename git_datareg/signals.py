@@ -6,6 +6,7 @@ thread (signal(7)); in others it does nothing.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,15 +27,17 @@ class Interrupted(BaseException):
 def tidied() -> Iterator[None]:
     """Context in which a signal that ends the program unwinds it first.
 
-    So that temporary files and locks are given up. The process then dies of
-    the signal, at once, whatever other threads wait for.
+    So that temporary files and locks are given up. The process then ends at
+    once, whatever other threads wait for, with the exit code by which shells
+    tell the signal: 128 and its number.
     """
-    _handle(_unwind)
+    before = _handle(_unwind)
     try:
         yield
     except Interrupted as interrupted:
-        signal.signal(interrupted.number, signal.SIG_DFL)
-        signal.raise_signal(interrupted.number)
+        os._exit(128 + interrupted.number)
+    finally:
+        _restore(before)
 
 
 @contextmanager
@@ -45,8 +48,7 @@ def held() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
         for late in arrived:
             signal.raise_signal(late)
 
@@ -64,6 +66,11 @@ def _handle(handler: signal._HANDLER) -> dict[signal.Signals, signal._HANDLER]:
             # Not the main thread. To ask `threading` would cost start-up time.
             return {}
     return before
+
+
+def _restore(before: dict[signal.Signals, signal._HANDLER]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _unwind(number: int, _: FrameType | None) -> None:

@@ -201,19 +201,13 @@ def changed(project: Project, files: Iterable[DataFile]) -> list[bytes]:
     suspects = [
         known[path] for path in index.changed_in_work_tree(project.repository) if path in known
     ]
-    with_mode = bool(suspects) and keeps_modes(project.repository)
+    with_mode = bool(suspects) and config.keeps_modes(project.repository)
     top = os.fsencode(project.repository.top)
     return [
         file.path
         for file in suspects
         if not _is_as_recorded(os.path.join(top, file.path), file, with_mode=with_mode)
     ]
-
-
-def keeps_modes(repository: Repository) -> bool:
-    """Whether the file system keeps the executable bit, as git found out (core.fileMode)."""
-    values = {each.key: each.value for each in config.read(repository)}
-    return values.get("core.filemode", "true").lower() not in ("false", "no", "off", "0")
 
 
 def _is_as_recorded(path: bytes, file: DataFile, *, with_mode: bool) -> bool:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from git_datareg.settings import Settings
     from git_datareg.sources import Project
 
+#: Hooks are short; ours is all in its beginning.
+_HOOK_SIZE = 64 * 1024
 SKIP_VARIABLE = "GIT_DATAREG_SKIP_SMUDGE"
 _TRUE = frozenset(("1", "true", "yes", "on"))
 
@@ -39,7 +41,9 @@ class Workspace:
         #: Files of objects that were read and found whole in this run.
         self._verified: dict[Pointer, str] = {}
         #: The lock on the index that the git which started us was last seen with.
-        self._lock: int | None = None
+        self._lock: tuple[int, int | None] | None = None
+        #: By import, the ids of its files.
+        self._imports: dict[bytes, dict[bytes, str]] = {}
 
     @cached_property
     def places(self) -> Places:
@@ -100,12 +104,36 @@ class Workspace:
         """Files of fewer bytes stay ordinary blobs; what `.datareg` says here and now."""
         text = self._tracked_text()
         # Reading the syntax costs more start-up than all the rest of clean.
-        if b"threshold" not in text.lower():
+        if _says_nothing(text):
             return 0
         from git_datareg import settings
 
         items, _ = settings.read_tracked(text)
         return settings.threshold_of(items)
+
+    def imported(self, path: bytes) -> str | None:
+        """The id that the index has for a file of an import, "" for none; None for our own files.
+
+        What it is told of an import first holds as long as this object.
+        """
+        top = self._import_around(path)
+        if top is None:
+            return None
+        if top not in self._imports:
+            from git_datareg.git import index
+
+            entries = index.entries(self.repository, [top])
+            self._imports[top] = {entry.path: entry.id for entry in entries if not entry.stage}
+        return self._imports[top].get(path, "")
+
+    def _import_around(self, path: bytes) -> bytes | None:
+        """The import that a file belongs to, by its path: its metafile lies beside it."""
+        top = os.fsencode(self._directory)
+        while path:
+            if os.path.isfile(os.path.join(top, path + b".datareg")):
+                return path
+            path = path.rpartition(b"/")[0]
+        return None
 
     @cached_property
     def local(self) -> LocalObjects:
@@ -202,6 +230,26 @@ class Workspace:
         )
         return failures
 
+    def ensure_hooks(self) -> tuple[str, ...]:
+        """Have a hook store the data of what is pushed, where there is none; returns warnings.
+
+        A clone whose filter is configured for all repositories comes without
+        hooks, and a push from there would move refs without their data.
+        """
+        hook = os.path.join(self.places.common_dir, "hooks", "pre-push")
+        try:
+            with open(hook, "rb") as file:
+                if b"git-datareg pre-push" in file.read(_HOOK_SIZE):
+                    return ()
+        except OSError:
+            pass
+        from git_datareg import installing
+
+        try:
+            return installing.ensure_hooks(self.repository)
+        except (DataregError, OSError) as error:
+            return (f"no hook stores data on git push: {error}",)
+
     @property
     def top(self) -> str:
         """The top of the work tree; where git runs filters and hooks."""
@@ -219,6 +267,8 @@ class Workspace:
             with open(os.path.join(self._directory, ".datareg"), "rb") as file:
                 return file.read()
         except (FileNotFoundError, IsADirectoryError):
+            if not _may_list(self.places.index_file, b".datareg"):
+                return b""
             from git_datareg.git import objects
 
             return objects.blob_at(self.repository, "", ".datareg") or b""
@@ -227,3 +277,22 @@ class Workspace:
         from git_datareg.sources import open_project
 
         return open_project(self.repository, self._environ, treeish)
+
+
+def _says_nothing(text: bytes) -> bool:
+    """Whether a `.datareg` is of our version and without a threshold; cheap, never a wrong yes."""
+    lines = [line for line in text.lower().splitlines() if b"version" in line]
+    is_ours = all(b"".join(line.split()) == b"version=1" for line in lines)
+    return is_ours and b"threshold" not in text.lower()
+
+
+def _may_list(index_file: str, path: bytes) -> bool:
+    """Whether an index may have a file at `path`; never a wrong no (gitformat-index(5))."""
+    try:
+        with open(index_file, "rb") as file:
+            index = file.read()
+    except FileNotFoundError:
+        return False
+    # Version 4 cuts names short, and a split index keeps entries elsewhere.
+    is_whole = index[4:8] in (b"\0\0\0\2", b"\0\0\0\3") and b"link" not in index
+    return not is_whole or path + b"\0" in index

@@ -121,6 +121,9 @@ def sealed_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         _seal(patch, home, tmp_path_factory.getbasetemp())
         # The installed programs of the environment that runs the tests.
         own_bin = os.path.dirname(sys.executable)
+        # Compiled once, not by each of the thousands of programs that the tests start.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("compiled")))
         patch.setenv("PATH", own_bin + os.pathsep + os.environ.get("PATH", os.defpath))
         _close_network(patch)
         umask = os.umask(0o022)

@@ -60,7 +60,7 @@ WITHIN = {
     "pushing": "sources",
     "remote": "installing sources",
     "working": "registry",
-    "conflicts": "imports registry",
+    "conflicts": "imports registry working",
     "delivery": "registry",
     "importing": "conflicts delivery imports recording registry",
     "recording": "imports registry",

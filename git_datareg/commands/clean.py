@@ -9,7 +9,6 @@ from git_datareg import filtering, ui
 from git_datareg.errors import DataregError
 from git_datareg.files import write_all
 from git_datareg.filtering import Spool
-from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
 
 _CHUNK = 1024 * 1024
@@ -23,11 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Store the file; print what Git is to store."""
     path = os.fsencode(arguments.path)
-    with tidied(), Spool(workspace.own_objects) as spool:
+    with Spool(workspace.own_objects) as spool:
         while chunk := os.read(0, _CHUNK):
             spool.write(chunk)
         try:
-            for piece in filtering.clean(spool, path, workspace.threshold):
+            imported = workspace.imported(path)
+            for piece in filtering.clean(spool, path, workspace.threshold, imported):
                 write_all(1, piece)
         except DataregError as error:
             ui.report(error, path or None)

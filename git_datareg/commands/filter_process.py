@@ -28,7 +28,6 @@ from git_datareg.git.pipe import GitPipe
 from git_datareg.pointer import Pointer
 from git_datareg.protocol import filter as protocol
 from git_datareg.protocol.filter import NEED_DATA, Command, FilterConnection, Request, State
-from git_datareg.signals import tidied
 
 if TYPE_CHECKING:
     import argparse
@@ -58,11 +57,10 @@ def serve(workspace: Workspace, *, skip: bool) -> int:
     stdout = os.dup(1)
     # A stray print must not end up in the conversation.
     os.dup2(2, 1)
-    with tidied():
-        try:
-            FilterProcess(0, stdout, workspace, skip=skip).run()
-        except _HungUp:
-            return 1
+    try:
+        FilterProcess(0, stdout, workspace, skip=skip).run()
+    except _HungUp:
+        return 1
     return 0
 
 
@@ -85,6 +83,7 @@ class FilterProcess:
         #: By path: a rebase may check out a file several times.
         self._smudged: dict[bytes, Smudged] = {}
         self._faults = 0
+        self._has_cleaned = False
 
     def run(self) -> None:
         """Serve git until it hangs up; then put the deferred files in place.
@@ -132,7 +131,10 @@ class FilterProcess:
         with Spool(self._workspace.own_objects) as spool:
             for piece in content:
                 spool.write(piece)
-            self._answer(clean(spool, request.pathname, self._workspace.threshold))
+            imported = self._workspace.imported(request.pathname)
+            threshold = self._workspace.threshold
+            self._answer(clean(spool, request.pathname, threshold, imported))
+        self._has_cleaned = True
 
     def _smudge(self, request: Request, content: Iterator[memoryview]) -> None:
         retried = self._delayed.pop(request.pathname, None)
@@ -146,9 +148,7 @@ class FilterProcess:
                 spool.write(piece)
             pointer = self._pointer(request, spool)
             if pointer is None:
-                held = spool.held()
-                if held is not None:
-                    self._note(request, fingerprint(held), deferred=False)
+                self._note(request, spool.pointer(), deferred=False)
                 self._answer(spool.content())
                 return
         if self._skip:
@@ -205,6 +205,9 @@ class FilterProcess:
             self._send(protocol.Failure())
 
     def _finish(self) -> None:
+        if self._has_cleaned:
+            for warning in self._workspace.ensure_hooks():
+                ui.warn(warning)
         if self._smudged:
             failures = self._workspace.settle(self._smudged.values())
             for path, error in failures:

@@ -26,6 +26,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Print the data files, sorted, one a line, from the repository's root."""
     project = workspace.project
     commit, rest = _revision(arguments.arguments, workspace)
+    if commit is None and project.repository.work_tree is None:
+        commit = project.repository.resolve("HEAD")
     paths = workspace.from_top(rest)
     if commit is None:
         files = working.in_index(project.repository, paths)

@@ -9,7 +9,6 @@ from git_datareg import filtering, ui
 from git_datareg.errors import DataregError
 from git_datareg.files import write_all
 from git_datareg.filtering import Spool
-from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
 
 _CHUNK = 1024 * 1024
@@ -25,7 +24,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Print the file's content; what is no pointer is printed as it is."""
     path = os.fsencode(arguments.path)
     skip = arguments.skip or workspace.skips_smudge
-    with tidied(), Spool(workspace.own_objects) as spool:
+    with Spool(workspace.own_objects) as spool:
         while chunk := os.read(0, _CHUNK):
             spool.write(chunk)
         content = spool.content()

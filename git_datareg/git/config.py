@@ -36,6 +36,12 @@ def read(repository: Repository | None) -> list[ConfigValue]:
     return values
 
 
+def keeps_modes(repository: Repository) -> bool:
+    """Whether the file system keeps the executable bit, as git found out (core.fileMode)."""
+    values = {each.key: each.value for each in read(repository)}
+    return values.get("core.filemode", "true").lower() not in ("false", "no", "off", "0")
+
+
 def rewritten(url: str, values: Iterable[ConfigValue]) -> str:
     """The URL that git makes of one by `url.<base>.insteadOf`: the longest start wins."""
     best = max(

@@ -31,7 +31,10 @@ class TreeEntry(NamedTuple):
 
 
 class NamedBlob(NamedTuple):
-    """A blob as a history walk meets it first: its id and a path it has there."""
+    """A blob as a history walk meets it first: its id and a path it has there.
+
+    The path is empty for a blob that a tag names.
+    """
 
     id: str
     path: bytes
@@ -125,13 +128,15 @@ def small_blobs_between(
         "--objects",
         "--filter=object:type=blob",
         f"--filter=blob:limit={limit}",
+        # Else the commits are listed too, and a tagged blob could not be told from them.
+        "--filter-provided-objects",
         "--ignore-missing",
         "--stdin",
         input=_lines(lines),
     )
     # A path that holds a line break is cut here; it serves only messages and prefixes.
     pairs = (line.partition(b" ") for line in output.split(b"\n") if line)
-    return [NamedBlob(id.decode(), path) for id, space, path in pairs if space and path]
+    return [NamedBlob(id.decode(), path) for id, _, path in pairs]
 
 
 def files_in_trees(

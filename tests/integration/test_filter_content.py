@@ -126,11 +126,7 @@ def test_a_threshold_above_what_is_held_in_memory(git: Git) -> None:
     git.commit_all()
     assert blob(git, ":below.dat") == contents["below.dat"]
     assert blob(git, ":above.dat") == pointer(contents["above.dat"])
-    git.run("rm", "-q", "-r", ".")
-    git.run("reset", "-q", "--hard")
-    assert {name: (git.path / name).read_bytes() for name in contents} == contents
-    assert git.status() == ""
-    assert leftovers(git) == []
+    come_back(git, contents)
 
 
 def test_the_threshold_is_the_tracked_one_only(git: Git) -> None:
@@ -147,6 +143,14 @@ def test_the_threshold_counts_when_datareg_is_only_in_the_index(git: Git) -> Non
     git.write("x.dat", b"tiny")
     git.run("add", "x.dat")
     assert blob(git, ":x.dat") == b"tiny"
+
+
+def test_a_datareg_of_another_time_stops_the_add(git: Git) -> None:
+    git.write(".datareg", b"[datareg]\n\tversion = 2\n\tabove = 1k\n")
+    git.write("x.dat", b"content")
+    done = git.run("add", "x.dat", check=False)
+    assert done.returncode == 128
+    assert "of version 2" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -297,9 +301,14 @@ def test_a_fault_names_odd_paths_on_one_line(git: Git, name: bytes) -> None:
 )
 @pytest.mark.parametrize(
     "attributes",
-    [ATTRIBUTES, b"*.dat filter=datareg\n", b"* text=auto\n*.dat filter=datareg\n"]
-    + [b"*.dat filter=datareg text eol=crlf\n", b"*.dat filter=datareg ident\n"]
-    + [b"*.dat filter=datareg text working-tree-encoding=ISO-8859-1\n"],
+    [
+        ATTRIBUTES,
+        b"*.dat filter=datareg\n",
+        b"* text=auto\n*.dat filter=datareg\n",
+        b"*.dat filter=datareg text eol=crlf\n",
+        b"*.dat filter=datareg ident\n",
+        b"*.dat filter=datareg text working-tree-encoding=ISO-8859-1\n",
+    ],
     ids=["no text", "nothing said", "auto", "crlf", "ident", "encoding"],
 )
 def test_line_ends_are_never_converted(git: Git, setting: str, attributes: bytes) -> None:

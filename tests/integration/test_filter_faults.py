@@ -203,7 +203,9 @@ def test_a_whole_object_in_the_cache_stands_in_for_a_corrupt_one(
 ) -> None:
     content = CONTENTS[name]
     replace(object_file(storage, content), content[:-1] + b"?")
-    Git(cache).write(object_file(cache, content), content)
+    whole = object_file(cache, content)
+    whole.parent.mkdir(parents=True)
+    whole.write_bytes(content)
     source.run("checkout", "-q", "empty")
     source.run("checkout", "-q", "main")
     check(source)

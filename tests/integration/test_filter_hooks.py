@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.filtered import LARGE, data, leftovers, pointer
-from tests.support.gitrun import Git
+from tests.support.filtered import LARGE, data, leftovers, object_file, pointer
+from tests.support.gitrun import Git, clone
 
 CONTENTS = {f"{name}.dat": data(name, LARGE + ord(name)) for name in "abc"}
 
@@ -148,3 +148,26 @@ def test_aliases_and_hooks_of_commits_see_the_data(git: Git, tmp_path: Path) -> 
     git.commit_all()
     assert (tmp_path / "seen").read_bytes() == CONTENTS["a.dat"]
     check(git)
+
+
+def test_a_plain_clone_whose_filter_is_configured_for_all_stores_what_it_pushes(
+    tmp_path: Path,
+) -> None:
+    remote = tmp_path / "remote.git"
+    Git(tmp_path).run("init", "-q", "--bare", str(remote))
+    Git(tmp_path).run("datareg", "install", "--global")
+    copy = clone(remote, tmp_path / "copy")
+    copy.write(".gitattributes", b"*.dat filter=datareg -text -merge -diff\n")
+    copy.write("x.dat", b"content")
+    copy.commit_all()
+    copy.run("push", "-q", "origin", "HEAD")
+    assert object_file(remote / "datareg", b"content").read_bytes() == b"content"
+
+
+def test_without_a_hook_in_a_shared_directory_a_warning_says_so(git: Git, tmp_path: Path) -> None:
+    shutil.rmtree(git.path / ".git/hooks", ignore_errors=True)
+    git.run("config", "core.hooksPath", str(tmp_path / "hooks"))
+    git.write("new.dat", b"new")
+    done = git.run("add", "new.dat")
+    assert "run git datareg init" in done.stderr
+    assert not (tmp_path / "hooks").exists()

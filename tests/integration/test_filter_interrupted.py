@@ -182,6 +182,17 @@ def test_what_a_killed_filter_owed_is_placed_by_the_hook(git: Git) -> None:
     assert leftovers(git) == []
 
 
+def test_the_hook_says_what_it_can_not_place(git: Git) -> None:
+    action = f"os.kill(os.getpid(), {int(signal.SIGKILL)})"
+    run(git, "checkout", "full", env=at(git, "c.dat", action))
+    object_file(git.path / ".git/datareg", CONTENTS["a.dat"]).unlink()
+    done = git.run("datareg", "post-checkout", "0" * 40, "0" * 40, "1")
+    assert "git-datareg: error: a.dat: object " in done.stderr
+    assert (git.path / "a.dat").read_bytes() == pointer(CONTENTS["a.dat"])
+    assert (git.path / "b.dat").read_bytes() == CONTENTS["b.dat"]
+    assert leftovers(git) == [".git/datareg/pending"]
+
+
 def test_the_hook_leaves_pointers_that_are_wanted(git: Git) -> None:
     action = f"os.kill(os.getpid(), {int(signal.SIGKILL)})"
     run(git, "checkout", "full", env=at(git, "c.dat", action))
@@ -233,7 +244,7 @@ def test_the_one_shot_forms_are_interrupted(git: Git, command: str, number: sign
     assert [name for name in leftovers(git) if "datareg/tmp/" in name]
     process.send_signal(number)
     _, errors = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == -number
+    assert process.returncode == 128 + number
     assert errors == b""
     assert leftovers(git) == []
 
@@ -272,12 +283,13 @@ def test_downloads_that_nobody_waits_for_are_broken_off(
     own.parent.mkdir(parents=True)
     own.write_bytes(bytes(len(CONTENTS["b.dat"])))
     code = """
-        import threading
+        import time
         from git_datareg.layout import ObjectStorage
         def download(self, pointer, into):
             with into.writer() as writer:
-                while True:
-                    writer.write(b"without end")
+                for _ in range(300):
+                    writer.write(b"so slow")
+                    time.sleep(0.1)
         ObjectStorage.download = download
     """
     ended = run(copy, "checkout", "-f", "full", env=stand_in(tmp_path / "bin", code))

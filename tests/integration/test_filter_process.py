@@ -93,7 +93,9 @@ def converse(git: Git, *words: str, said: Iterable[bytes]) -> subprocess.Complet
 
 @pytest.mark.parametrize("text", [None, b"[datareg]\n\tversion = 1\n"], ids=["no file", "plain"])
 def test_a_clean_loads_little(git: Git, text: bytes | None) -> None:
-    git.write(".datareg", text or b"")
+    git.run("datareg", "install", "--local")
+    if text is not None:
+        git.write(".datareg", text)
     program = Path(sys.executable).parent / "git-datareg"
     said = [HELLO, request("clean", b"x.dat", b"content")]
     words = [sys.executable, "-X", "importtime", str(program)]
@@ -133,8 +135,12 @@ def loaded_by_site() -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_clean_starts_no_process(git: Git) -> None:
-    git.write(".datareg", b"[datareg]\n\tversion = 1\n")
+@pytest.mark.parametrize("text", [None, b"[datareg]\n\tversion = 1\n"], ids=["no file", "plain"])
+def test_a_clean_starts_no_process(git: Git, text: bytes | None) -> None:
+    git.run("datareg", "install", "--local")
+    if text is not None:
+        git.write(".datareg", text)
+    git.run("add", ".")
     git.write("x.dat", b"content")
     trace = git.path.parent / "trace"
     git.run("add", "x.dat", env={"GIT_TRACE2_EVENT": str(trace)})

@@ -218,8 +218,8 @@ def bare(source: Git, tmp_path: Path) -> Git:
 
 def unpacked(archive: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        members = [member for member in tar if member.isfile()]
-        return {member.name: tar.extractfile(member).read() for member in members}
+        found = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
+        return {name: file.read() for name, file in found.items() if file is not None}
 
 
 @pytest.mark.parametrize("where", ["source", "bare"])

@@ -182,9 +182,7 @@ def test_a_target_that_exists_is_refused(source: Source, here: Path, path: str, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("path", ["faces", "model.bin"])
-def test_force_replaces_whatever_is_there(
-    source: Source, here: Path, path: str, kind: str
-) -> None:
+def test_force_replaces_whatever_is_there(source: Source, here: Path, path: str, kind: str) -> None:
     _occupy(here / path, kind)
     datareg(here, "get", "-f", source.url, path)
     (here / "elsewhere").unlink(missing_ok=True)

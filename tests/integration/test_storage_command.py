@@ -88,7 +88,7 @@ def test_the_users_configuration_is_shown_as_it_counts(git: Git) -> None:
 
 
 def test_comments_and_other_keys_stay(git: Git) -> None:
-    text = '; ours\n[datareg]\n\tversion = 1\n[storage "a"]\n\turl = /a ; the first\n\treadonly = yes\n'
+    text = '; ours\n[datareg]\n\tversion = 1\n[storage "a"]\n\turl = /a ; the first\n'
     git.write(".datareg", text.encode())
     storage(git, "add", "b", "/b")
     storage(git, "remove", "b")

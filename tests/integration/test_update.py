@@ -100,17 +100,24 @@ def test_a_target_is_meant_from_the_current_directory(source: Source, app: Git) 
 
 
 def test_unchanged_files_are_neither_fetched_nor_written(source: Source, app: Git) -> None:
-    kept = app.path / "faces/sub/c.bin"
-    inode = kept.stat().st_ino
-    os.unlink(source.object(OLD["sub/c.bin"]))
+    inode = (app.path / "faces/sub/c.bin").stat().st_ino
+    # So it is nowhere but in the work tree.
+    source.object(OLD["sub/c.bin"]).unlink()
     shutil.rmtree(os.environ["GIT_DATAREG_CACHE"])
     advance(source)
-    # It is neither in the storage nor in the cache: only in the work tree.
-    done = datareg(app, "update", "--json", "faces", check=False)
-    assert done.returncode == 3
-    os.environ.pop("nothing", None)
-    shutil.copytree(source.storage, os.environ["GIT_DATAREG_CACHE"])
-    assert inode == kept.stat().st_ino
+    datareg(app, "update", "faces")
+    assert below(app.path / "faces") == FACES_NEW
+    assert (app.path / "faces/sub/c.bin").stat().st_ino == inode
+    assert app.filter_use("status") == IDLE
+
+
+def test_files_that_never_were_downloaded_come_with_an_update(source: Source, app: Git) -> None:
+    given = ["--no-download", "--rev", "follow", "-o", "later"]
+    datareg(app, "import", "-q", source.url, "faces", *given)
+    app.commit_all()
+    advance(source)
+    datareg(app, "update", "later")
+    assert below(app.path / "later") == FACES_NEW
 
 
 def test_only_new_and_changed_objects_are_fetched(source: Source, app: Git) -> None:
@@ -123,7 +130,10 @@ def test_only_new_and_changed_objects_are_fetched(source: Source, app: Git) -> N
 
 def test_no_change_at_the_source_changes_no_byte(source: Source, app: Git) -> None:
     before = (tree(app), (app.path / ".git/index").read_bytes())
-    times = {path: path.lstat().st_mtime_ns for path in app.path.glob("faces**")}
+    times = {
+        path: path.lstat().st_mtime_ns
+        for path in [app.path / "faces", *app.path.rglob("faces/**/*")]
+    }
     shutil.rmtree(source.storage)
     assert datareg(app, "update", "faces").stderr == "faces: up to date\n"
     # A commit that leaves the path alone is no change for the import.

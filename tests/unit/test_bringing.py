@@ -222,7 +222,8 @@ def test_a_project_is_opened_once_per_commit(project: Project, place: Place) -> 
         return project
 
     git = Git(Path(project.repository.top))
-    commit = git.write("x", b"x") and git.commit_all()
+    git.write("x", b"x")
+    commit = git.commit_all()
     bringer = Bringer(open_project)
     for number, treeish in enumerate((commit, None, commit, None)):
         place.add(CONTENTS[number])

@@ -160,8 +160,17 @@ def test_what_git_may_have_made_of_a_pointer(objects: ObjectDirectory, text: byt
 
 @pytest.mark.parametrize(
     "text",
-    [b"", b"g", b"git-datareg pointer ", b"git-datareg pointer \r\n", SOME.encode(), UNKNOWN]
-    + [b"text\r\n" * 100, SOME.encode().replace(b"\n", b"\r\n") + bytes(HELD), bytes(500)],
+    [
+        b"",
+        b"g",
+        b"git-datareg pointer ",
+        b"git-datareg pointer \r\n",
+        b"text\r\n" * 100,
+        bytes(500),
+        SOME.encode(),
+        UNKNOWN,
+        SOME.encode().replace(b"\n", b"\r\n") + bytes(HELD),
+    ],
 )
 def test_what_git_has_not_converted(objects: ObjectDirectory, text: bytes) -> None:
     with Spool(objects) as spool:

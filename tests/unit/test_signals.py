@@ -1,4 +1,4 @@
-"""git_datareg.signals: a program that is told to end tidies up and ends by that signal."""
+"""git_datareg.signals: a program that is told to end tidies up and says by what it ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -31,7 +33,7 @@ with tidied():
         print("tidied", flush=True)
 print("not reached")
 """)
-    assert (done.returncode, done.stdout, done.stderr) == (-number, "tidied\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "tidied\n", "")
 
 
 def test_a_second_signal_does_not_disturb_the_tidying() -> None:
@@ -44,7 +46,7 @@ with tidied():
         signal.raise_signal(signal.SIGINT)
         print("tidied", flush=True)
 """)
-    assert (done.returncode, done.stdout) == (-signal.SIGINT, "tidied\n")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "tidied\n")
 
 
 def test_threads_that_still_run_are_not_waited_for() -> None:
@@ -53,7 +55,7 @@ threading.Thread(target=threading.Event().wait).start()
 with tidied():
     signal.raise_signal(signal.SIGTERM)
 """)
-    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+    assert (done.returncode, done.stderr) == (128 + signal.SIGTERM, "")
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -82,19 +84,21 @@ with {within}:
         print("finished", flush=True)
     print("not reached")
 """)
-    assert (done.returncode, done.stdout, done.stderr) == (-number, "finished\n", "")
+    code = 128 + number if within == "tidied()" else -number
+    assert (done.returncode, done.stdout, done.stderr) == (code, "finished\n", "")
 
 
-def test_handlers_are_put_back() -> None:
+@pytest.mark.parametrize("context", [signals.held, signals.tidied])
+def test_handlers_are_put_back(context: Callable[[], AbstractContextManager[None]]) -> None:
     before = [signal.getsignal(number) for number in ENDING]
-    with signals.held():
+    with context():
         assert [signal.getsignal(number) for number in ENDING] != before
     assert [signal.getsignal(number) for number in ENDING] == before
 
 
 def test_in_other_threads_nothing_happens() -> None:
     before = [signal.getsignal(number) for number in ENDING]
-    seen = []
+    seen: list[object] = []
 
     def work() -> None:
         with signals.held(), signals.tidied():

@@ -64,6 +64,8 @@ def test_outside_of_repositories(tmp_path: Path, environ: dict[str, str]) -> Non
     [
         (b"", 0),
         (b"[datareg]\n\tversion = 1\n", 0),
+        (b"[datareg]\n\tversion=1\r\n", 0),
+        (b"[datareg] version = 1\n", 0),
         (b"[datareg]\n\tthreshold = 100\n", 100),
         (b"[DataReg]\n\tThreshold = 2k\n", 2048),
         (b'[datareg] threshold = "1m" ; a comment\n', 1 << 20),
@@ -86,13 +88,35 @@ def test_without_a_file_the_index_says_the_threshold(git: Git, workspace: Worksp
     assert workspace.threshold == 100
 
 
-def test_with_neither_there_is_no_threshold(workspace: Workspace) -> None:
+@pytest.mark.parametrize("how", ["--index-version=4", "--split-index"])
+@pytest.mark.parametrize("text", [b"[datareg]\n\tthreshold = 100\n", None])
+def test_the_index_may_be_of_any_kind(
+    git: Git, workspace: Workspace, how: str, text: bytes | None
+) -> None:
+    git.write(".data", b"before it in the index")
+    if text is not None:
+        git.write(".datareg", text)
+    git.run("add", ".")
+    git.run("update-index", *how.split("="))
+    (git.path / ".datareg").unlink(missing_ok=True)
+    assert workspace.threshold == (100 if text else 0)
+
+
+def test_with_neither_there_is_no_threshold(git: Git, workspace: Workspace) -> None:
+    git.write("a.datareg", b"threshold = 5")
+    git.run("add", ".")
     assert workspace.threshold == 0
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
-    [(b"[datareg]\n\tthreshold = much\n", UsageError), (b"[threshold", MetafileError)],
+    [
+        (b"[datareg]\n\tthreshold = much\n", UsageError),
+        (b"[threshold", MetafileError),
+        (b"[datareg]\n\tversion = 2\n", MetafileError),
+        (b"[datareg]\n\tVersion = 10\n", MetafileError),
+        (b"[datareg] version = 2\n", MetafileError),
+    ],
 )
 def test_a_threshold_that_is_not_understood(
     git: Git, workspace: Workspace, text: bytes, fault: type[Exception]

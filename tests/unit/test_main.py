@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from git_datareg import main
+from git_datareg.errors import (
+    CorruptError,
+    DataregError,
+    GitError,
+    NotFoundError,
+    PartialError,
+    RefusedError,
+    StorageError,
+    UsageError,
+)
+from git_datareg.main import COMMANDS, INTERNAL
+from tests.support.gitrun import Git
+
+
+def run(*arguments: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["git-datareg", *arguments],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def program() -> int:
+        raise error
+
+    return program
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("x"), 2),
+        (NotFoundError("x"), 3),
+        (RefusedError("x"), 4),
+        (StorageError("x"), 5),
+        (CorruptError("x"), 6),
+        (GitError("x"), 128),
+        (PartialError("x"), 1),
+        (DataregError("x"), 1),
+    ],
+)
+def test_a_fault_is_told_and_gives_its_exit_code(
+    error: DataregError, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.guarded(raising(error)) == code
+    assert capfd.readouterr() == ("", "git-datareg: error: x\n")
+
+
+def test_an_os_error_is_told_with_its_file(capfd: pytest.CaptureFixture[str]) -> None:
+    error = OSError(28, "No space left on device", "some/file")
+    assert main.guarded(raising(error)) == 5
+    assert capfd.readouterr().err == "git-datareg: error: No space left on device: some/file\n"
+
+
+def test_what_a_program_returns_is_its_exit_code() -> None:
+    assert main.guarded(lambda: 7) == 7
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
+def test_a_trace_is_shown_on_request_only(
+    value: str,
+    shown: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("GIT_DATAREG_TRACE", value)
+    assert main.guarded(raising(NotFoundError("x"))) == 3
+    said = capfd.readouterr().err
+    assert ("Traceback" in said) is shown
+    assert said.endswith("git-datareg: error: x\n")
+
+
+def test_a_bug_of_ours_is_one_line_that_asks_for_a_report(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main.guarded(raising(ValueError("oh\nno"))) == 1
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "git-datareg: error: internal error: ValueError: oh no"
+    assert lines[1].startswith("hint: this is a bug: please report it")
+    assert len(lines) == 2
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *INTERNAL])
+def test_every_command_has_help(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main.main([name, "-h"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: git datareg {name}")
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *INTERNAL])
+def test_every_command_refuses_options_that_it_does_not_have(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main([name, "--no-such-option"]) == 2
+    assert "git-datareg: error: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
+def test_the_overview_lists_the_commands(arguments: list[str], tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    shown = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")]
+    assert shown == list(COMMANDS)
+
+
+def test_help_on_a_command_and_the_version(tmp_path: Path) -> None:
+    assert run("help", "get", cwd=tmp_path).stdout.startswith("usage: git datareg get")
+    assert run("--version", cwd=tmp_path).stdout.startswith("git-datareg version ")
+    assert run("-h", "extra", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["--frob"], ["help", "frobnicate"]])
+def test_an_unknown_command_is_wrong_usage(arguments: list[str], tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("git-datareg: error: no such command: ")
+    assert done.stderr.count("\n") == 2
+
+
+def test_a_directory_can_be_named_first_and_again(tmp_path: Path) -> None:
+    git = Git(tmp_path / "a/b").init()
+    shown = run("-C", "a", "-C", "b", "env", cwd=tmp_path).stdout
+    assert f"work tree: {git.path}" in shown
+    assert run("-C", cwd=tmp_path).returncode == 2
+
+
+def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run("-C", "nowhere", "env", cwd=tmp_path)
+    assert done.returncode != 0 and done.stdout == ""
+    assert done.stderr.startswith("git-datareg: error: ") and "nowhere" in done.stderr
+
+
+def test_options_are_not_abbreviated(tmp_path: Path) -> None:
+    done = run("list", "--recurs", ".", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "hint: git datareg list -h" in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            ["git-datareg", "env"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 5
+    assert done.stderr.startswith("git-datareg: error: No space left on device")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("descriptor", [0, 1, 2])
+def test_a_standard_stream_may_be_closed(tmp_path: Path, descriptor: int) -> None:
+    closed = {0: "<&-", 1: ">&-", 2: "2>&-"}[descriptor]
+    done = subprocess.run(
+        ["sh", "-c", f"git-datareg env {closed}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 5)
+
+
+def test_the_module_is_the_program(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "git_datareg", "list", "nowhere"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 3
+    assert done.stderr == "git-datareg: error: no such repository: nowhere\n"

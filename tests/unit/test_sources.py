@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from git_datareg import sources
+from git_datareg.errors import StorageNotConfiguredError, StorageReadOnlyError
+from git_datareg.git import repository
+from git_datareg.location import Location
+from git_datareg.sources import Project, Sources
+from tests.support.filtered import pointer
+from tests.support.gitrun import Git
+
+METAFILE = "[import]\n\turl = {url}\n\tpath = p\n\tcommit = {commit}\n\tstorage = {storage}\n"
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> Git:
+    git = Git(tmp_path / "work").init()
+    Git(tmp_path / "remote.git").init("--bare")
+    git.run("remote", "add", "origin", "../remote.git")
+    return git
+
+
+def opened(git: Git, treeish: str | None = None) -> Project:
+    return sources.open_project(repository.find(str(git.path)), os.environ, treeish)
+
+
+def configure(git: Git, text: str) -> None:
+    git.write(".datareg", f"[datareg]\n\tversion = 1\n{text}".encode())
+
+
+def storages(git: Git, path: bytes = b"x", treeish: str | None = None) -> list[str]:
+    return [str(each) for each in Sources(opened(git, treeish), treeish).storages(path)]
+
+
+# Where a repository is configured
+
+
+def test_the_tracked_file_is_read_where_it_is_first(git: Git) -> None:
+    tracked = git.path / ".datareg"
+    configure(git, "\tstorage = committed\n")
+    git.commit_all()
+    first = git.head()
+    configure(git, "\tstorage = staged\n")
+    git.run("add", ".datareg")
+    configure(git, "\tstorage = here\n")
+    assert opened(git).settings.default == "here"
+    assert opened(git, first).settings.default == "committed"
+    tracked.unlink()
+    assert opened(git).settings.default == "staged"
+    git.run("rm", "--quiet", "--cached", ".datareg")
+    assert opened(git).settings.default == "committed"
+
+
+def test_a_foreign_repository_is_configured_by_its_head_and_the_user(
+    git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(git, "\tstorage = committed\n")
+    git.commit_all()
+    configure(git, "\tstorage = here\n")
+    git.run("config", "datareg.jobs", "3")
+    monkeypatch.chdir(git.path)
+    project = sources.open_project(repository.open_foreign(str(git.path)), os.environ)
+    assert project.settings.default == "committed"
+    assert project.settings.jobs != 3
+    assert project.local.own is None
+    assert [remote.name for remote in project.remotes] == ["origin"]
+
+
+def test_remotes_are_absolute_and_as_git_rewrites_them(git: Git, tmp_path: Path) -> None:
+    git.run("remote", "add", "wrapped", "datareg::../other.git")
+    git.run("remote", "add", "alias", "gh:a/b")
+    git.run("config", "url.https://github.com/.insteadOf", "gh:")
+    git.run("config", "remote.broken.url", "-x")
+    git.run("config", "--add", "remote.origin.url", "/second")
+    found = {remote.name: remote.location.url for remote in opened(git).remotes}
+    assert found == {
+        "origin": f"{tmp_path}/remote.git",
+        "wrapped": f"{tmp_path}/other.git",
+        "alias": "https://github.com/a/b",
+    }
+
+
+def test_the_default_remote_is_origin_or_the_only_one(git: Git) -> None:
+    git.run("remote", "add", "another", "/another")
+    remote = opened(git).default_remote
+    assert remote is not None and remote.name == "origin"
+    git.run("remote", "rename", "origin", "renamed")
+    assert opened(git).default_remote is None
+    git.run("remote", "remove", "another")
+    remote = opened(git).default_remote
+    assert remote is not None and remote.name == "renamed"
+
+
+# Where a push stores
+
+
+def store(git: Git, remote: str, name: str | None = None) -> str:
+    return str(sources.storage_for_push(opened(git), Location(remote), name))
+
+
+def test_the_embedded_storage_is_in_the_remote(git: Git, tmp_path: Path) -> None:
+    Git(tmp_path / "tree").init()
+    for spelled in ("remote.git", "remote", "remote.git/"):
+        assert store(git, f"{tmp_path}/{spelled}") == f"{tmp_path}/remote.git/datareg"
+    assert store(git, f"file://{tmp_path}/remote.git") == f"{tmp_path}/remote.git/datareg"
+    assert store(git, f"{tmp_path}/tree") == f"{tmp_path}/tree/.git/datareg"
+    for url in (f"{tmp_path}/nothing", str(tmp_path), "https://host/r.git", "host:r.git"):
+        with pytest.raises(StorageNotConfiguredError) as caught:
+            store(git, url)
+        assert caught.value.hints == ("git datareg storage add -d NAME URL",)
+
+
+def test_the_default_storage_or_a_named_one_is_used(git: Git, tmp_path: Path) -> None:
+    configure(
+        git,
+        '\tstorage = near\n[storage "near"]\n\turl = ../near\n'
+        f'[storage "far"]\n\turl = {tmp_path}/far\n\treadonly = true\n',
+    )
+    assert store(git, f"{tmp_path}/remote.git") == f"{tmp_path}/near"
+    with pytest.raises(StorageReadOnlyError, match="storage 'far' is read-only"):
+        store(git, f"{tmp_path}/remote.git", "far")
+    with pytest.raises(StorageNotConfiguredError, match="no storage named 'x'"):
+        store(git, f"{tmp_path}/remote.git", "x")
+
+
+# Where a path is read
+
+
+def test_the_default_storage_is_asked_first_and_the_remote_last(git: Git, tmp_path: Path) -> None:
+    (tmp_path / "remote.git/datareg").mkdir()
+    configure(
+        git,
+        '\tstorage = b\n[storage "a"]\n\turl = /a\n[storage "b"]\n\turl = ../b\n'
+        '[storage "up"]\n\turl = ../../../../../../../../../../../../../../../../up\n'
+        '[storage "new"]\n\turl = gopher://x\n',
+    )
+    assert storages(git) == [f"{tmp_path}/b", "/a", f"{tmp_path}/remote.git/datareg"]
+    git.run("remote", "remove", "origin")
+    assert storages(git) == ["/a"]
+
+
+def test_an_imported_file_is_sought_where_it_came_from(git: Git, tmp_path: Path) -> None:
+    source = Git(tmp_path / "source.git").init("--bare")
+    text = METAFILE.format(url=source.path, commit="1" * 40, storage="/hint")
+    git.write("faces.datareg", text.encode())
+    git.write("faces/sub/a.dat", pointer(b"x"))
+    git.commit_all()
+    expected = ["/hint", f"{source.path}/datareg"]
+    assert storages(git, b"faces/sub/a.dat") == expected
+    assert storages(git, b"faces") == expected
+    assert storages(git, b"faces/sub/a.dat", git.head()) == expected
+    assert storages(git, b"facesx") == storages(git, b"elsewhere/faces") == []
+
+
+def test_a_hint_that_is_of_no_use_is_passed_over(git: Git) -> None:
+    text = METAFILE.format(url="https://host/r", commit="1" * 40, storage="gopher://x")
+    git.write("faces.datareg", text.encode())
+    git.commit_all()
+    assert storages(git, b"faces/a") == []
+
+
+def test_metafiles_are_those_staged_committed_and_being_merged(
+    git: Git, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git.write("one.datareg", b"1")
+    git.write(".datareg", b"")
+    git.commit_all()
+    git.run("checkout", "--quiet", "--orphan", "other")
+    git.run("rm", "--quiet", "-r", "--cached", ".")
+    git.write("two.datareg", b"2")
+    git.run("add", "two.datareg")
+    found = sources.metafile_ids(repository.find(str(git.path)), None)
+    assert set(found) == {b"two.datareg"}
+    monkeypatch.setenv("GITHEAD_" + git.out("rev-parse", "main"), "main")
+    found = sources.metafile_ids(repository.find(str(git.path)), None)
+    assert set(found) == {b"one.datareg", b"two.datareg"}
+    found = sources.metafile_ids(repository.find(str(git.path)), "main")
+    assert set(found) == {b"one.datareg"}
