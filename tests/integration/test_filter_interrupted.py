@@ -339,6 +339,8 @@ def test_a_directory_that_became_a_symlink_is_not_followed(git: Git, tmp_path: P
 
 def test_an_index_that_another_git_holds_for_good(git: Git) -> None:
     """The files are in place; that git will have to look at them is said, and can be mended."""
+    # It would put all in place before the lock is taken.
+    (git.path / ".git/hooks/post-checkout").unlink()
     lock = git.path / ".git/index.lock"
     code = AT_THE_END.format(action=f"open({str(lock)!r}, 'x').close()") + (
         "    from git_datareg import placing\n    placing.LOCK_SECONDS = 0.05\n"
@@ -355,6 +357,8 @@ def test_an_index_that_another_git_holds_for_good(git: Git) -> None:
 
 
 def test_a_lock_that_is_held_for_a_moment_is_waited_for(git: Git) -> None:
+    # It would put all in place before the lock is taken.
+    (git.path / ".git/hooks/post-checkout").unlink()
     lock = git.path / ".git/index.lock"
     code = AT_THE_END.format(action=f"open({str(lock)!r}, 'x').close()") + (
         "    from git_datareg import gitindex\n"
