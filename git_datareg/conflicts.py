@@ -101,18 +101,23 @@ def _edited(
     small = dict(objects.read_small_blobs(repository, ids, MAX_LENGTH))
     for path in here:
         file = _file(repository, path)
-        entry = staged.get(path)
-        if path in new and _is_as_in(source, new[path], file):
-            continue
-        if path in new and os.path.isdir(file) and not os.path.islink(file):
+        entry, next_one = staged.get(path), new.get(path)
+        if next_one is not None and os.path.isdir(file) and not os.path.islink(file):
             # What lies in it is looked at by itself, if it was imported.
             yield from (each for each in _files_below(repository, path) if each not in staged)
             continue
+        modes = set()
+        if next_one is not None and _is_as_in(source, next_one, file):
+            modes.add(next_one.mode)
         if entry is not None and _is_as_staged(repository, entry, small.get(entry.id), file):
-            is_executable = bool(os.lstat(file).st_mode & 0o100)
-            if not has_modes or not entry.is_file or is_executable == (entry.mode == "100755"):
-                continue
-        yield path
+            modes.add(entry.mode)
+        if not any(_has_mode(file, mode) or not has_modes for mode in modes):
+            yield path
+
+
+def _has_mode(path: bytes, mode: str) -> bool:
+    """Whether a file is executable if Git's mode says so; that of a symlink says nothing."""
+    return mode == "120000" or bool(os.lstat(path).st_mode & 0o100) == (mode == "100755")
 
 
 def _is_as_in(source: Source, file: SourceFile, path: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Sets Git up to use us: filter configuration and hooks, put in and taken out.
 
-What is foreign stays: another's hook goes on running, before ours.
+What is foreign stays: another's hook goes on running. Before a push it comes
+first, since it may refuse it; after a checkout last, so that it sees the data.
 """
 
 from __future__ import annotations
@@ -35,14 +36,9 @@ else
 fi
 """
 #: Whether there is anything to do is seen without Python, whose start each
-#: checkout would pay for. The exit code would become that of `git checkout`.
+#: checkout would pay for. Our exit code would become that of `git checkout`.
 _POST = """#!/bin/sh
 {mark} puts large files in place, if git has not waited for it.
-before="$0{kept}"
-status=0
-if [ -x "$before" ]; then
-    "$before" "$@" || status=$?
-fi
 if [ -s "$(git rev-parse --git-dir)/datareg/pending" ]; then
     if command -v git-datareg >/dev/null 2>&1; then
         git-datareg {name} "$@"
@@ -50,7 +46,11 @@ if [ -s "$(git rev-parse --git-dir)/datareg/pending" ]; then
         echo "git-datareg: warning: git-datareg is not on PATH; large files stay pointers" >&2
     fi
 fi
-exit $status
+before="$0{kept}"
+if [ -x "$before" ]; then
+    exec "$before" "$@"
+fi
+exit 0
 """
 _HOOKS = {"pre-push": _PRE_PUSH, "post-checkout": _POST, "post-merge": _POST}
 

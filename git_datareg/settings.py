@@ -53,8 +53,6 @@ class Settings(NamedTuple):
     #: The shared cache's directory.
     cache: str
     jobs: int
-    #: Whether smudge leaves pointers as they are.
-    skip_smudge: bool
     #: What was ignored, a line each, for the user.
     warnings: tuple[str, ...]
 
@@ -98,14 +96,12 @@ def build(
     def text(key: str, default: str) -> str:
         return own[key].value if key in own else default
 
-    skip = environ.get("GIT_DATAREG_SKIP_SMUDGE", text("datareg.skipsmudge", "false"))
     return Settings(
         storages=storages,
         default=text("datareg.storage", _last(items, "storage") or "") or None,
         threshold=threshold_of(items),
         cache=_cache(text("datareg.cache", ""), environ),
         jobs=_number("datareg.jobs", text("datareg.jobs", str(_DEFAULT_JOBS))),
-        skip_smudge=_boolean("datareg.skipSmudge or GIT_DATAREG_SKIP_SMUDGE", skip),
         warnings=warnings,
     )
 

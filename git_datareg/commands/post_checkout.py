@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from git_datareg import placing, ui
+from git_datareg import placing
 from git_datareg.workspace import Workspace
 
 
@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
-    """Put in place what the filter has noted. A failure is said and changes nothing."""
-    if workspace.skips_smudge:
-        return 0
-    for path, error in workspace.settle(placing.noted(workspace.places.git_dir)):
-        ui.report(error, path)
+    """Put in place what the filter has noted, as far as that can be done."""
+    if not workspace.skips_smudge:
+        # Failures are not said: the filter, which git ends next, tries the same
+        # files again and says them; what a killed one has left, `status` shows.
+        workspace.settle(placing.noted(workspace.places.git_dir))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -70,8 +71,12 @@ def test_hooks_and_filter_do_not_get_in_each_others_way(git: Git, story: str) ->
     for line in STORIES[story]:
         done = git.run(*line.split())
         assert "git-datareg: error" not in done.stderr
-    # `git apply` does not say which blob it writes, so the next status looks.
-    assert story != "rebase by patches" or git.status() == ""
+    if story == "rebase by patches":
+        # `git apply` does not say which blob it writes, so the next status looks;
+        # once, unless the files are as young as the index.
+        for path in CONTENTS:
+            os.utime(git.path / path, (1_000_000_000, 1_000_000_000))
+        assert git.status() == ""
     check(git)
 
 

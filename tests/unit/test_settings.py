@@ -37,7 +37,7 @@ def built(tracked: bytes | None = None, /, **own: str) -> Settings:
 
 def test_without_any_configuration_there_are_defaults() -> None:
     found = built()
-    assert found == Settings({}, None, 0, "/home/ada/.cache/git-datareg", 8, False, ())
+    assert found == Settings({}, None, 0, "/home/ada/.cache/git-datareg", 8, ())
 
 
 def test_storages_come_from_the_tracked_file() -> None:
@@ -125,7 +125,6 @@ def test_a_tracked_file_that_can_t_be_meant_is_refused(text: bytes, words: str) 
         ("jobs", "-1"),
         ("jobs", "\u00b2"),
         ("jobs", "9" * 5000),
-        ("skipsmudge", "maybe"),
         ("origin__readonly", "maybe"),
         ("a__url", "-x"),
     ],
@@ -133,20 +132,6 @@ def test_a_tracked_file_that_can_t_be_meant_is_refused(text: bytes, words: str) 
 def test_a_value_of_the_user_s_that_can_t_be_meant_is_refused(key: str, value: str) -> None:
     with pytest.raises(UsageError):
         built(TRACKED, **{key: value})
-
-
-@pytest.mark.parametrize(
-    ("own", "environ", "skips"),
-    [
-        ({}, {}, False),
-        ({}, {"GIT_DATAREG_SKIP_SMUDGE": "1"}, True),
-        ({"skipsmudge": "true"}, {}, True),
-        ({"skipsmudge": "true"}, {"GIT_DATAREG_SKIP_SMUDGE": "0"}, False),
-    ],
-)
-def test_the_environment_wins(own: dict[str, str], environ: dict[str, str], skips: bool) -> None:
-    config = [ConfigValue(f"datareg.{key}", value, "x") for key, value in own.items()]
-    assert build(config, None, HOME | environ).skip_smudge is skips
 
 
 @pytest.mark.parametrize(
