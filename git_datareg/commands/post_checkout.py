@@ -21,6 +21,6 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Put in place what the filter has noted, as far as that can be done."""
     if not workspace.skips_smudge:
         # Failures are not said: the filter, which git ends next, tries the same
-        # files again and says them; what a killed one has left, `status` shows.
+        # files again and says them; what a killed one has left stays noted.
         workspace.settle(placing.noted(workspace.places.git_dir))
     return 0
