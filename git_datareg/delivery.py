@@ -59,6 +59,13 @@ def bring(
     }
     wants = [sources.want(pointer, path) for pointer, path in absent.items()]
     failures = download(wants, local.cache, jobs=jobs, advance=advance)
+    if any(not isinstance(each.error, StorageUnavailableError) for each in failures):
+        later = source.later_sources()
+        wants = [later.want(each.pointer, each.path) for each in failures]
+        still = download(wants, local.cache, jobs=jobs, advance=advance)
+        # The commit's own storage is the one that should have had it: its fault counts.
+        missing = {each.pointer for each in still}
+        failures = [each for each in failures if each.pointer in missing]
     if failures:
         raise combined(failures, f"from {source.location}")
     return len(absent)

@@ -60,7 +60,8 @@ def guarded(program: Callable[[], int]) -> int:
     try:
         with tidied():
             code = program()
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
             return code
     except BrokenPipeError:
         # As `git log | head`: whoever read has enough. Python would complain at exit.

@@ -100,8 +100,14 @@ class Source(NamedTuple):
         return last.removesuffix(".git") or "registry"
 
     def sources(self) -> Sources:
-        """Where its objects are."""
+        """Where its objects are, as the commit has it."""
         return Sources(self.project, self.commit)
+
+    def later_sources(self) -> Sources:
+        """Where its objects are as its default branch has it now: the storage may have moved."""
+        # Only the storages count here, so there is no cache to be found in the environment.
+        project = open_project(self.repository, {"HOME": "/"}, "HEAD")
+        return Sources(project._replace(remotes=self.project.remotes), self.commit)
 
 
 def open_source(

@@ -57,7 +57,7 @@ def hint(*hints: str) -> None:
 def show(path: bytes | str) -> str:
     """A path for people: as it is, or C-quoted as git does it when it holds control characters."""
     text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else path
-    if all(map(_is_plain, text)):
+    if text.isprintable() or all(map(_is_plain, text)):
         return text
     quoted = ("\\" + char if char in '"\\' else _escaped(char) for char in text)
     return '"' + "".join(quoted) + '"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from git_datareg import placing, registry
@@ -110,31 +111,34 @@ def _from_sources(
 ) -> Iterator[Want]:
     """Where the sources of imports have objects at the commits that were imported."""
     ids = sources_module.metafile_ids(project.repository, treeish)
-    opened: dict[str, tuple[Metafile, Source | None]] = {}
+    opened: dict[bytes, tuple[Metafile, list[Sources]]] = {}
     for each in failures:
         top = next((path for path in _upwards(each.path) if path + _SUFFIX in ids), None)
         if top is None:
             continue
-        id = ids[top + _SUFFIX]
-        if id not in opened:
-            opened[id] = _open_import(project.repository, id, top, opener)
-        metafile, source = opened[id]
-        if source is not None:
-            path = registry.normal(metafile.path) + each.path[len(top) :]
-            yield source.sources().want(each.pointer, path.removeprefix(b"/"))
+        if top not in opened:
+            opened[top] = _open_import(project.repository, ids[top + _SUFFIX], top, opener)
+        metafile, places = opened[top]
+        path = (registry.normal(metafile.path) + each.path[len(top) :]).removeprefix(b"/")
+        storages = [storage for sources in places for storage in sources.storages(path)]
+        if storages:
+            yield Want(each.pointer, each.path, storages)
 
 
 def _open_import(
     repository: Repository, id: str, top: bytes, opener: Opener
-) -> tuple[Metafile, Source | None]:
+) -> tuple[Metafile, list[Sources]]:
+    """An import's metafile, and where its source has objects: as imported, and as it is now."""
     [(_, text)] = objects.read_blobs(repository, [id])
     metafile = Metafile.parse(text, os.fsdecode(top + _SUFFIX))
-    try:
+    places = []
+    # The first fault, of the storage that was asked, says more than one of the source.
+    with suppress(DataregError):
         location = Location.parse(metafile.url).absolute(repository.top)
-        return metafile, opener(location, metafile.commit)
-    except DataregError:
-        # The first fault, of the storage that was asked, says more.
-        return metafile, None
+        source = opener(location, metafile.commit)
+        places.append(source.sources())
+        places.append(opener(location, None).later_sources())
+    return metafile, places
 
 
 def _upwards(path: bytes) -> Iterator[bytes]:

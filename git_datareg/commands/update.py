@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         put_json(rows)
     else:
         _tell(rows, check=arguments.check, quiet=arguments.quiet)
+    if not _is_here():
+        ui.hint('this directory was replaced; to enter the new one: cd "$PWD"')
     if len(failures) == 1 and len(targets) == 1:
         raise failures[0]
     if failures:
@@ -52,6 +54,15 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             failures=tuple(failures),
         )
     return 1 if arguments.check and any(row["behind"] for row in rows) else 0
+
+
+def _is_here() -> bool:
+    """Whether the current directory still has a name; it may have been in an import."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _targets(arguments: argparse.Namespace, workspace: Workspace) -> Sequence[Target]:

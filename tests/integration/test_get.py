@@ -267,6 +267,20 @@ def test_a_storage_that_is_not_there_is_a_storage_fault(
     assert os.listdir(here) == []
 
 
+def test_a_storage_that_has_moved_is_found_by_the_default_branch(
+    source: Source, here: Path, tmp_path: Path
+) -> None:
+    source.store_at(tmp_path / "disk")
+    source.work.run("tag", "v3")
+    source.work.run("push", "--quiet", "origin", "v3")
+    shutil.rmtree(source.storage)
+    (tmp_path / "disk").rename(tmp_path / "new-disk")
+    source.work.run("config", "--file", ".datareg", "storage.disk.url", str(tmp_path / "new-disk"))
+    source.publish()
+    datareg(here, "get", "--rev", "v3", source.url, "faces")
+    assert below(here / "faces") == FACES_NEW
+
+
 def test_a_relative_storage_is_read_against_the_registry(source: Source, here: Path) -> None:
     source.work.run("datareg", "storage", "add", "-d", "near", "../near")
     source.work.write("model.bin", b"somewhere else")
@@ -337,6 +351,27 @@ def test_an_unwritable_directory_is_one_line_that_names_the_target(
     done = run_unprivileged(Git(here), "datareg", "get", source.url, "faces")
     fault(done, 5, "can't write faces: Permission denied")
     assert os.listdir(here) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_full_disk_is_one_line_and_nothing_is_left(
+    source: Source, here: Path, tmp_path: Path
+) -> None:
+    source.work.write("large.bin", data("large", 3 << 20))
+    source.publish()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(here)])
+    if mounted.returncode != 0:
+        pytest.skip("no mount allowed here")
+    try:
+        done = datareg(here, "get", source.url, "large.bin", "-o", "new/large.bin", check=False)
+        fault(done, 5, "can't write new/large.bin: No space left on device")
+        assert os.listdir(here) == []
+        env = {"GIT_DATAREG_CACHE": str(here / "cache")}
+        done = datareg(tmp_path, "get", source.url, "large.bin", check=False, env=env)
+        fault(done, 5, "large.bin: No space left on device", "here/cache")
+        assert not (tmp_path / "large.bin").exists()
+    finally:
+        subprocess.run(["umount", str(here)], check=True)
 
 
 def test_a_file_in_the_way_of_the_target_is_one_line(source: Source, here: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from tests.support.consumers import (
     OLD,
     Source,
     below,
+    consumer,
     datareg,
     fault,
     gallery,
 )
 from tests.support.filtered import pointer
+from tests.support.githttp import serve
 from tests.support.gitrun import FilterUse, Git, clone
 from tests.support.registries import objects_in
 
@@ -234,3 +237,52 @@ def test_a_damaged_object_in_the_cache_is_fetched_again(copy: Git, cache: Path) 
 def test_a_full_clone_needs_no_pull(source: Source, tmp_path: Path) -> None:
     git = clone(f"datareg::{source.url}", tmp_path / "full")
     assert datareg(git, "pull").stderr == "0 objects fetched, 0 files put in place\n"
+
+
+@pytest.fixture
+def app(source: Source, tmp_path: Path) -> Iterator[Git]:
+    """A consumer of the registry by a URL, with pointers and without a hint in its metafile."""
+    source.store_at(tmp_path / "disk")
+    with serve(tmp_path) as url:
+        git = consumer(tmp_path / "app")
+        datareg(git, "import", "-q", "--no-download", f"{url}/gallery.git", "faces")
+        git.run("config", "--file", "faces.datareg", "--unset", "import.storage")
+        git.commit_all()
+        yield git
+
+
+def test_imported_data_is_found_by_the_source_alone(app: Git) -> None:
+    datareg(app, "pull")
+    assert below(app.path / "faces") == FACES_NEW
+    assert app.status() == ""
+
+
+def test_imported_data_is_found_where_the_source_has_moved_it(
+    source: Source, app: Git, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").rename(tmp_path / "new-disk")
+    source.work.run("config", "--file", ".datareg", "storage.disk.url", str(tmp_path / "new-disk"))
+    source.publish()
+    datareg(app, "pull")
+    assert below(app.path / "faces") == FACES_NEW
+
+
+def test_imported_data_that_the_source_has_lost_is_named(
+    source: Source, app: Git, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "disk/objects")
+    shutil.rmtree(source.storage)
+    done = datareg(app, "pull", check=False)
+    assert done.returncode == 1
+    for name in NEW:
+        assert f"faces/{name}: object" in done.stderr
+    assert (app.path / "faces/a.jpg").read_bytes() == pointer(NEW["a.jpg"])
+
+
+def test_a_source_that_is_gone_is_no_second_fault(source: Source, app: Git, tmp_path: Path) -> None:
+    source.remote.path.rename(tmp_path / "gone")
+    shutil.rmtree(os.environ["GIT_DATAREG_CACHE"])
+    done = datareg(app, "pull", check=False)
+    assert done.returncode == 1
+    assert "3 objects could not be had" in done.stderr
+    assert "Traceback" not in done.stderr and "gallery" not in done.stderr

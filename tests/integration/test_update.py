@@ -99,6 +99,14 @@ def test_a_target_is_meant_from_the_current_directory(source: Source, app: Git) 
     assert below(app.path / "faces") == FACES_NEW
 
 
+def test_who_stands_in_the_import_is_told_to_enter_it_again(source: Source, app: Git) -> None:
+    assert "cd" not in datareg(app.path / "faces", "update", "../faces").stderr
+    advance(source)
+    done = datareg(app.path / "faces", "update", "../faces")
+    assert 'hint: this directory was replaced; to enter the new one: cd "$PWD"' in done.stderr
+    assert below(app.path / "faces") == FACES_NEW
+
+
 def test_unchanged_files_are_neither_fetched_nor_written(source: Source, app: Git) -> None:
     inode = (app.path / "faces/sub/c.bin").stat().st_ino
     # So it is nowhere but in the work tree.
@@ -205,22 +213,17 @@ def test_without_imports_all_does_nothing(tmp_path: Path) -> None:
     assert datareg(git, "update", "--all", "--json").stdout == "[]\n"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
+def test_what_can_not_be_meant_is_one_clear_line(app: Git) -> None:
+    for arguments, code, words in (
         ([], 2, "--all"),
         (["--all", "faces"], 2, "--all"),
         (["README"], 3, "not an import: README"),
         (["nothing.datareg"], 3, "not an import: nothing.datareg"),
         (["."], 4, "not below"),
         (["--rev", "v9", "faces"], 3, "no such revision: v9"),
-    ],
-)
-def test_what_can_not_be_meant_is_one_clear_line(
-    app: Git, arguments: list[str], code: int, words: str
-) -> None:
-    fault(datareg(app, "update", *arguments, check=False), code, words)
-    assert app.status() == ""
+    ):
+        fault(datareg(app, "update", *arguments, check=False), code, words)
+        assert app.status() == ""
 
 
 EDITS = ["changed", "changed and staged", "changed and committed", "in the way", "mode", "link"]

@@ -166,11 +166,12 @@ def test_a_full_disk_behind_stdout_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("descriptor", [0, 1, 2])
 def test_a_standard_stream_may_be_closed(tmp_path: Path, descriptor: int) -> None:
     closed = {0: "<&-", 1: ">&-", 2: "2>&-"}[descriptor]
-    done = subprocess.run(
-        ["sh", "-c", f"git-datareg env {closed}"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert "Traceback" not in done.stderr
-    assert done.returncode in (0, 5)
+    for command, code in ((f"env {closed}", 5), (f"list nowhere {closed}", 3)):
+        done = subprocess.run(
+            ["sh", "-c", f"git-datareg {command}"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == (code if descriptor == 1 or code == 3 else 0)
+        assert "internal" not in done.stderr
 
 
 def test_the_module_is_the_program(tmp_path: Path) -> None:
