@@ -8,6 +8,7 @@ inherits this by its environment (but for the network).
 from __future__ import annotations
 
 import os
+import signal
 import shutil
 import socket
 import sys
@@ -124,6 +125,10 @@ def sealed_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Compiled once, not by each of the thousands of programs that the tests start.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("compiled")))
+        # Ignored signals are inherited: under nohup, for one, programs would not be interrupted.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         patch.setenv("PATH", own_bin + os.pathsep + os.environ.get("PATH", os.defpath))
         _close_network(patch)
         umask = os.umask(0o022)
