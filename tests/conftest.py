@@ -8,8 +8,8 @@ inherits this by its environment (but for the network).
 from __future__ import annotations
 
 import os
-import signal
 import shutil
+import signal
 import socket
 import sys
 import time
