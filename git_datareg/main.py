@@ -64,15 +64,25 @@ def guarded(program: Callable[[], int]) -> int:
                 sys.stdout.flush()
             return code
     except BrokenPipeError:
-        # As `git log | head`: whoever read has enough. Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # As `git log | head`: whoever read has enough.
+        _drop_output()
         return _BROKEN_PIPE
     except Exception as error:
+        _drop_output()
         if _wants_traceback():
             import traceback
 
             traceback.print_exc()
         return fail(error)
+
+
+def _drop_output() -> None:
+    """Let go of what stdout did not take, or Python would complain of it again at exit."""
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def fail(error: Exception) -> int:
