@@ -134,7 +134,7 @@ def test_faults_are_those_of_python_too(source: Source, where: str, rev: str | N
             api.open(path, repo=repo, rev=rev)
         assert isinstance(directory.value, IsADirectoryError)
     with pytest.raises(git_datareg.PathNotFoundError):
-        api.open("../work/model.bin", repo=repo, rev=rev)
+        api.open("../author/model.bin", repo=repo, rev=rev)
 
 
 def test_faults_survive_a_pool_of_processes(source: Source) -> None:

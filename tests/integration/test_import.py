@@ -445,7 +445,7 @@ def test_outside_of_a_repository_or_in_a_bare_one_it_is_refused(
     source: Source, tmp_path: Path
 ) -> None:
     fault(datareg(tmp_path, "import", source.url, "faces", check=False), 3, "not a git repository")
-    fault(datareg(source.remote, "import", "../work", "faces", check=False), 2, "bare repository")
+    fault(datareg(source.remote, "import", "../author", "faces", check=False), 2, "bare repository")
     assert not (tmp_path / "faces").exists()
 
 

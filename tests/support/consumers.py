@@ -63,7 +63,7 @@ class Source(NamedTuple):
 def _template(base: Path, object_format: str) -> Path:
     directory = base / f"consumers-template-{object_format}"
     remote = Git(directory / "gallery.git").init("--bare", f"--object-format={object_format}")
-    work = Git(directory / "work").init(f"--object-format={object_format}")
+    work = Git(directory / "author").init(f"--object-format={object_format}")
     work.run("remote", "add", "origin", "../gallery.git")
     work.run("datareg", "init")
     work.run("datareg", "track", "*.jpg", "*.bin", "*.dat")
@@ -95,9 +95,9 @@ def gallery(
 ) -> Source:
     """The registry, for one test to change, below `directory`: `main` is at v2."""
     template = _template(factory.getbasetemp(), object_format)
-    for name in ("gallery.git", "work"):
+    for name in ("gallery.git", "author"):
         shutil.copytree(template / name, directory / name, symlinks=True)
-    return Source(Git(directory / "gallery.git"), Git(directory / "work"))
+    return Source(Git(directory / "gallery.git"), Git(directory / "author"))
 
 
 def consumer(path: Path, *options: Argument) -> Git:
