@@ -115,9 +115,9 @@ def test_a_submodule_is_listed_as_one(source: Source, tmp_path: Path) -> None:
     id = source.work.head()
     source.work.run("update-index", "--add", "--cacheinfo", f"160000,{id},module")
     source.work.run("commit", "--quiet", "--message", "submodule")
-    [row] = json.loads(datareg(tmp_path, "list", "--json", "work", "module").stdout)
+    [row] = json.loads(datareg(tmp_path, "list", "--json", "author", "module").stdout)
     assert (row["type"], row["size"], row["id"]) == ("submodule", None, id)
-    assert "module" in listed(tmp_path, "-R", "work")
+    assert "module" in listed(tmp_path, "-R", "author")
 
 
 ODD = [b"*", b"-dash", b":(top)x", b"new\nline", b"not \xff utf-8", b'q"\\', "ü".encode()]
@@ -182,7 +182,7 @@ def test_a_reader_that_has_enough_is_no_fault(source: Source, tmp_path: Path) ->
         source.work.write(f"many/{number:05}-{'x' * 60}", b"")
     source.work.commit_all()
     done = Git(tmp_path).run(
-        "-c", "alias.head=!git datareg list -R work | head -1", "head", check=True
+        "-c", "alias.head=!git datareg list -R author | head -1", "head", check=True
     )
     assert done.stdout == ".datareg\n"
     assert done.stderr == ""
@@ -191,7 +191,7 @@ def test_a_reader_that_has_enough_is_no_fault(source: Source, tmp_path: Path) ->
 def test_a_corrupt_datareg_in_the_source_is_named(source: Source, tmp_path: Path) -> None:
     source.work.write(".datareg", b"[datareg\n")
     source.work.commit_all()
-    fault(datareg(tmp_path, "list", "-l", "work", check=False), 6, "can't read .datareg")
+    fault(datareg(tmp_path, "list", "-l", "author", check=False), 6, "can't read .datareg")
 
 
 def test_the_old_version_had_other_files(source: Source, tmp_path: Path) -> None:
