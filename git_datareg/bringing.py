@@ -15,9 +15,9 @@ from contextlib import suppress
 
 from git_datareg.errors import ObjectNotFoundError, StorageUnavailableError
 from git_datareg.objects import ObjectDirectory, ObjectWriter, remove_leftovers
+from git_datareg.origins import Opener, Origins, Ways, fetch
 from git_datareg.pointer import Pointer
 from git_datareg.sources import Project, Sources
-from git_datareg.transfer import fetch
 
 #: Git walks its whole list of delayed paths for each answer, so a few large
 #: answers cost less than many small ones.
@@ -30,11 +30,13 @@ class Bringer:
 
     `open_project` gives the project as the commit that is checked out (or None)
     configures it; it is asked once per commit, and not before anything is missing.
+    `opener` opens the registries of imports, when their storages can't be found without.
     """
 
-    def __init__(self, open_project: Callable[[str | None], Project]) -> None:
+    def __init__(self, open_project: Callable[[str | None], Project], opener: Opener) -> None:
         self._open_project = open_project
-        self._projects: dict[str | None, tuple[Project, Sources]] = {}
+        self._origins = Origins(opener)
+        self._projects: dict[str | None, tuple[Project, Sources, Ways]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._caches: dict[str, _ClosableDirectory] = {}
         self._running: dict[Pointer, Future[None]] = {}
@@ -46,11 +48,11 @@ class Bringer:
     def bring(self, pointer: Pointer, path: bytes, treeish: str | None) -> str:
         """The object's file in the cache, fetched now if need be; raises DataregError."""
         running = self._running.get(pointer)
-        project, sources = self._project(treeish)
+        project, sources, ways = self._project(treeish)
         if running is not None:
             running.result()
         else:
-            fetch(sources.want(pointer, path), project.local.cache)
+            fetch(sources.want(pointer, path), ways, project.local.cache)
         found = project.local.find(pointer)
         if found is None:
             raise ObjectNotFoundError(f"object {pointer.digest} is gone from the cache")
@@ -61,7 +63,7 @@ class Bringer:
 
         Raises DataregError, and promises nothing, when it can't be told from where.
         """
-        project, sources = self._project(treeish)
+        project, sources, ways = self._project(treeish)
         want = sources.want(pointer, path)
         with self._arrived:
             self._waiting.setdefault(pointer, []).append(path)
@@ -69,7 +71,7 @@ class Bringer:
                 return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(project.settings.jobs)
-        future = self._pool.submit(fetch, want, self._cache(project))
+        future = self._pool.submit(fetch, want, ways, self._cache(project))
         self._running[pointer] = future
         future.add_done_callback(lambda done: self._on_done(pointer, done))
 
@@ -109,10 +111,12 @@ class Bringer:
         root = project.local.cache.root
         return self._caches.setdefault(root, _ClosableDirectory(root))
 
-    def _project(self, treeish: str | None) -> tuple[Project, Sources]:
+    def _project(self, treeish: str | None) -> tuple[Project, Sources, Ways]:
         if treeish not in self._projects:
             project = self._open_project(treeish)
-            self._projects[treeish] = (project, Sources(project, treeish))
+            # Those of other threads, which find the way to what a storage lacks.
+            ways = self._origins.of_project(project, Sources(project, treeish))
+            self._projects[treeish] = (project, Sources(project, treeish), ways)
         return self._projects[treeish]
 
 

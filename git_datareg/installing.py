@@ -115,6 +115,23 @@ def ensure_hooks(repository: Repository) -> tuple[str, ...]:
     return install_hooks(repository)
 
 
+def set_up(repository: Repository) -> tuple[str, ...]:
+    """Configure our filter and hooks, as far as that is still to be done.
+
+    Returns what could not be done, a line each. A bare repository needs neither.
+    """
+    values = {each.key: each.value for each in config.read(repository)}
+    if values.get("core.bare") == "true":
+        return ()
+    if f"{SECTION}.process" not in values:
+        configure(repository, "local")
+    if "core.hookspath" in values:
+        # They may be those of all the user's repositories. Pushes through
+        # `datareg::` do without; `git datareg init` asks for them.
+        return ()
+    return install_hooks(repository)
+
+
 def remove_hooks(repository: Repository) -> None:
     """Take our hooks out and give foreign ones their place back."""
     directory = _hooks_directory(repository)

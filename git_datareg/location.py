@@ -14,6 +14,10 @@ from git_datareg.errors import UsageError
 
 #: The prefix by which Git picks our remote helper: `datareg::<url>`.
 HELPER_PREFIX = "datareg::"
+#: What git can reach; a foreign `ext::` would run commands.
+_GIT_SCHEMES = frozenset(
+    ("file", "ssh", "git", "http", "https", "git+ssh", "ssh+git", "ftp", "ftps")
+)
 _FILE = "file://"
 _SCHEME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.")
 
@@ -110,6 +114,15 @@ class Location(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Location({str(self)!r})"
+
+
+def check_repository(location: Location) -> None:
+    """Raise UsageError unless git may be run on this URL."""
+    if location.scheme not in _GIT_SCHEMES:
+        raise UsageError(
+            f"not a URL of a Git repository: {HELPER_PREFIX}{location}",
+            "datareg:: takes what git clone takes: a path, file://, https:// or ssh://",
+        )
 
 
 def _has_control(text: str) -> bool:

@@ -2,7 +2,9 @@
 
 A repository on this machine is read where it is. Any other has one bare mirror
 per URL, below the cache, which git brings up to date: so the user's credential
-helpers, ssh configuration and proxies count. Mirrors can be deleted at any time.
+helpers, ssh configuration and proxies count. A mirror holds the commits that
+were asked for, each without its history and without large files, which come
+when they are wanted. Mirrors can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from git_datareg.digest import digest_of
 from git_datareg.errors import (
@@ -21,90 +24,344 @@ from git_datareg.errors import (
     RevisionNotFoundError,
     StorageUnavailableError,
 )
-from git_datareg.git import process
+from git_datareg.git import faults, objects, process, revisions
+from git_datareg.git.places import Places
 from git_datareg.git.repository import Repository, open_foreign
-from git_datareg.location import Location
-from git_datareg.remote import check
+from git_datareg.location import Location, check_repository
 
-#: Where a mirror keeps what the remote's HEAD was; its own HEAD is a symbolic ref to it.
+#: Plain files of more bytes are left at the remote until somebody wants them.
+BLOB_LIMIT = 32 * 1024
+#: What a mirror calls its remote; the URL, which may hold a password, is in no file.
+_REMOTE = "datareg-source"
+#: Where a mirror notes each commit that it holds whole, but for large files.
+_COMMITS = "refs/datareg/commits/"
+#: Where that what was asked for arrives.
+_ASKED = "refs/datareg/asked"
+#: What the remote's HEAD was; the HEAD of a repository with all branches is a symbolic ref to it.
 _HEAD = "refs/datareg/HEAD"
-_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-#: Where commits are kept that no branch or tag has.
-_WANTED = "refs/datareg/wanted/"
-_ID_LENGTHS = (40, 64)
-#: What git says when there is no repository at a URL, rather than no way to it.
-_ABSENT = (
-    "does not appear to be a git repository",
-    "not found",
-    "does not exist",
-    "repository not exported",
+_ALL = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+_SHALLOW = ("--depth=1", f"--filter=blob:limit={BLOB_LIMIT}")
+#: git's own number for "all of it".
+_DEEP = ("--depth=2147483647", f"--filter=blob:limit={BLOB_LIMIT}")
+#: Not without the depth, which a server of plain files refuses before anything else is done.
+_NO_CONTENT = ("--depth=2147483647", "--filter=tree:0")
+_QUIETLY = (
+    "--quiet",
+    "--force",
+    "--no-tags",
+    "--update-shallow",
+    "--no-write-fetch-head",
+    "--no-auto-maintenance",
+    "--no-recurse-submodules",
 )
-#: What git says of a repository that a killed git, or a failing disk, left.
-_BROKEN = (
-    ".lock': file exists",
-    "not a git repository",
-    "corrupt",
-    "bad object",
-    "unable to read",
-    "unable to parse",
-    "missing blob",
-    "missing tree",
-    "did not send all necessary objects",
-)
+#: An empty GIT_ASKPASS keeps git from asking by the other ways to name such a program, too.
+_UNATTENDED = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "",
+    "GIT_PROTOCOL_FROM_USER": "0",
+    "GIT_ALLOW_PROTOCOL": "https:ssh",
+}
+#: The folder of a mirror by which it is read.
+_READER = "reader"
+#: So many fetches, each a pack, make reading slow; then they become one.
+_MAX_PACKS = 40
 
 
-def open_revision(location: Location, rev: str | None, cache: str) -> tuple[Repository, str]:
+def open_revision(
+    location: Location, rev: str | None, cache: str, *, is_foreign: bool = False
+) -> tuple[Repository, str]:
     """The repository at `location`, and the full id of its commit `rev` (None: its HEAD).
 
-    What the answer needs is fetched; a full commit id that is in the mirror
-    already needs no network. Raises RepositoryNotFoundError,
+    `is_foreign`: not the user named it, but a registry; then git asks nobody for
+    a password, and goes no other way than https and ssh. What the answer needs
+    is fetched, in one go for a branch, a tag or a full id; a commit's id that is
+    in the mirror already needs no network. Raises RepositoryNotFoundError,
     RevisionNotFoundError, and StorageUnavailableError when git can't get there.
     """
-    check(location)
+    check_repository(location)
     if location.path is not None:
         repository = open_foreign(_existing(location.path))
         return repository, _resolve(repository, rev, location)
-    directory = os.path.join(cache, "mirrors", digest_of(location.url.encode()).hex + ".git")
-    with _locked(directory):
-        if rev is not None and _is_id(rev):
-            present = _opened(directory)
-            if present is not None and _has(present, rev):
-                return present, rev
-        mirror = _bring_up_to_date(directory, location)
-        return mirror, _resolve_in_mirror(mirror, rev, location)
+    mirror = _Mirror(location, _directory(location, cache), is_foreign)
+    with _locked(mirror.directory):
+        commit = (mirror.held(rev) if rev is not None else None) or mirror.fetch(rev)
+        return mirror.reader, commit
+
+
+def fetch_blobs(location: Location, ids: Iterable[str], cache: str) -> None:
+    """Have the mirror of a remote registry hold these files, in one go.
+
+    Raises StorageUnavailableError when git can't get there, and GitError for
+    what the registry does not give.
+    """
+    mirror = _Mirror(location, _directory(location, cache))
+    with _locked(mirror.directory):
+        mirror.fetch_objects(ids)
+
+
+def commits_between(location: Location, old: str, new: str, cache: str) -> int | None:
+    """How many commits the commit `new` of a registry has that its commit `old` has not.
+
+    None when `old` is not among the ancestors of `new`. May need the network,
+    but fetches commits only. Raises as `open_revision`.
+    """
+    if location.path is not None:
+        return _distance(open_foreign(_existing(location.path)), old, new)
+    mirror = _Mirror(location, _directory(location, cache))
+    with _locked(mirror.directory):
+        return _distance(mirror.history(old, new), old, new)
+
+
+def _distance(repository: Repository, old: str, new: str) -> int | None:
+    if repository.run_unchecked("merge-base", "--is-ancestor", old, new)[0] != 0:
+        return None
+    return int(repository.run("rev-list", "--count", f"{old}..{new}"))
+
+
+def _directory(location: Location, cache: str) -> str:
+    return os.path.join(cache, "mirrors", digest_of(location.url.encode()).hex + ".git")
+
+
+class _Mirror(NamedTuple):
+    """The mirror of one remote registry; whoever changes it holds its lock.
+
+    Git may fetch by itself, one by one, what a repository lacks that is marked
+    as partial. So the mirror is read through another repository that borrows
+    its objects and has no such mark: what is not there is missing there.
+    """
+
+    location: Location
+    directory: str
+    is_foreign: bool = False
+
+    @property
+    def reader(self) -> Repository:
+        """The repository to read it by."""
+        return _repository(os.path.join(self.directory, _READER))
+
+    def held(self, rev: str) -> str | None:
+        """The full id of a commit that is here, `rev` being that or its beginning."""
+        if not revisions.is_abbreviated(rev) or not _is_made(self.directory):
+            return None
+        # To tell its tree, git looks at the commit, and not only at the ref.
+        arguments = ("for-each-ref", "--format=%(objectname) %(tree)", f"{_COMMITS}{rev}*")
+        code, output, _ = _repository(self.directory).run_unchecked(*arguments)
+        found = output.decode().split()
+        return found[0] if code == 0 and len(found) == 2 else None
+
+    def fetch(self, rev: str | None) -> str:
+        """The full id of a commit that the remote has; the commit is here then."""
+        name = rev if rev not in (None, "", "@") else "HEAD"
+        assert name is not None
+        if not os.path.exists(self._dumb):
+            try:
+                return self._fetch_shallow(name)
+            except GitError as error:
+                if not faults.says(error, faults.DUMB):
+                    raise
+        self._bring_whole()
+        return self._note(_resolve(_repository(self.directory), rev, self.location))
+
+    @property
+    def _dumb(self) -> str:
+        """The file that marks the mirror of plain files behind a web server."""
+        return os.path.join(self.directory, "dumb")
+
+    def _bring_whole(self) -> None:
+        """Fetch all from a server of plain files: no part of a history can be asked for.
+
+        Not into a repository that is marked as partial: there git would look for
+        each object that it does not have yet by a fetch of its own, and so on.
+        """
+        if not os.path.exists(self._dumb):
+            _create(self.directory, _repository(self.directory).object_format)
+            with open(self._dumb, "x"):
+                pass
+        self._bring_all(self.directory)
+
+    def _fetch_shallow(self, name: str) -> str:
+        """As `fetch`, without the commit's history."""
+        if revisions.is_ref_name(name) or revisions.is_id(name):
+            if self._ask(name):
+                return self._note(_ASKED)
+            if name == "HEAD":
+                raise _headless(self._branches(), self.location)
+            elif not revisions.is_hex(name) or revisions.is_id(name):
+                return self._fetch_deep(name)
+        commit = self._resolved_in_history(name)
+        if self.held(commit) is not None:
+            return commit
+        return self._note(_ASKED) if self._ask(commit) else self._fetch_deep(commit)
+
+    def _branches(self) -> list[str]:
+        """The branches of the remote, from a mirror that was just used."""
+        output = self._git("ls-remote", "--heads", "--", _REMOTE)
+        lines = output.decode("utf-8", "surrogateescape").splitlines()
+        return [line.rpartition("\t")[2].removeprefix("refs/heads/") for line in lines]
+
+    def _fetch_deep(self, name: str) -> str:
+        """A commit that some servers give with its branch only."""
+        if not revisions.is_id(name):
+            raise _unknown(name, self.location)
+        self._bring_all(self.directory, *_DEEP)
+        return self._note(_resolve(_repository(self.directory), name, self.location))
+
+    def _ask(self, name: str) -> bool:
+        """Fetch one ref, or commit; whether the remote has it."""
+        try:
+            self._bring(self.directory, [f"+{name}:{_ASKED}"], *_SHALLOW)
+        except GitError as error:
+            if not faults.says(error, faults.UNKNOWN):
+                raise
+            return False
+        return True
+
+    def _note(self, name: str) -> str:
+        """Note that the commit `name` is here; its full id."""
+        mirror = _repository(self.directory)
+        try:
+            commit = mirror.resolve(name)
+        except RevisionNotFoundError:
+            raise RevisionNotFoundError(
+                f"what was asked for is no commit: {self.location}"
+            ) from None
+        mirror.run("update-ref", _COMMITS + commit, commit)
+        _consolidate(mirror)
+        return commit
+
+    def fetch_objects(self, ids: Iterable[str]) -> None:
+        """Fetch objects by their ids."""
+        self._bring(
+            self.directory,
+            (),
+            "--filter=blob:none",
+            "--stdin",
+            input="".join(f"{id}\n" for id in ids).encode(),
+            # As git does it itself: what we have says nothing of what we lack.
+            settings=[("fetch.negotiationAlgorithm", "noop")],
+        )
+
+    @property
+    def _history(self) -> str:
+        """A repository with all commits and without their content."""
+        return os.path.join(self.directory, "history")
+
+    def history(self, *commits: str) -> Repository:
+        """A repository with all commits; brought up to date if it lacks one of these."""
+        if os.path.exists(self._dumb):
+            self._bring_whole()
+            return _repository(self.directory)
+        if not self._has_history(commits):
+            self._bring_all(self._history, *_NO_CONTENT)
+        if not self._has_history(commits[-1:]):
+            # No branch or tag has it.
+            with suppress(GitError):
+                refspec = f"+{commits[-1]}:{_COMMITS}{commits[-1]}"
+                self._bring(self._history, [refspec], *_NO_CONTENT)
+        return _repository(self._history)
+
+    def _has_history(self, commits: Sequence[str]) -> bool:
+        if not _is_made(self._history):
+            return False
+        found = objects.existing(_repository(self._history), commits)
+        return len(found) == len(commits)
+
+    def _resolved_in_history(self, rev: str) -> str:
+        if not rev.isprintable():
+            raise _unknown(rev, self.location)
+        self._bring_all(self._history, *_NO_CONTENT)
+        return _resolve(_repository(self._history), rev, self.location)
+
+    def _bring_all(self, directory: str, *options: str) -> None:
+        """Fetch all branches and tags, and what the remote's HEAD is, if it is a commit."""
+        try:
+            self._bring(directory, [*_ALL, f"+HEAD:{_HEAD}"], "--prune", *options)
+        except GitError as error:
+            if "couldn't find remote ref head" not in error.stderr.lower():
+                raise
+            self._bring(directory, _ALL, "--prune", *options)
+            _repository(directory).run("update-ref", "-d", _HEAD)
+
+    def _git(
+        self,
+        *arguments: str,
+        directory: str | None = None,
+        input: bytes = b"",
+        settings: Sequence[tuple[str, str]] = (),
+    ) -> bytes:
+        """What git prints that talks to the remote."""
+        url = (f"remote.{_REMOTE}.url", self.location.url)
+        # What `git -c` gave us counts: proxies, credential helpers.
+        extra = {**process.users_only(), **process.with_config([url, *settings])}
+        if self.is_foreign:
+            extra |= _UNATTENDED
+        command = [f"--git-dir={directory or self.directory}", *arguments]
+        return process.run(command, own=False, input=input, extra=extra)
+
+    def _bring(
+        self,
+        directory: str,
+        refspecs: Iterable[str],
+        *options: str,
+        input: bytes = b"",
+        settings: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Fetch into one of our repositories; a broken one is made again.
+
+        Raises GitError for what the remote does not have or can't do, else what
+        `open_revision` does.
+        """
+
+        arguments = ("fetch", *_QUIETLY, *options, "--", _REMOTE, *refspecs)
+
+        def fetch() -> None:
+            self._git(*arguments, directory=directory, input=input, settings=settings)
+
+        is_new = not _is_made(directory)
+        if is_new:
+            _create(directory, "sha1")
+        try:
+            fetch()
+        except GitError as error:
+            if "mismatched algorithms" in error.stderr.lower():
+                other = _repository(directory).object_format == "sha1"
+                _create(directory, "sha256" if other else "sha1")
+            elif (
+                not is_new
+                and faults.says(error, faults.BROKEN)
+                and not faults.says(error, faults.ABSENT)
+            ):
+                _create(directory, _repository(directory).object_format)
+            else:
+                raise _explained(self.location, error) from error
+            try:
+                fetch()
+            except GitError as second:
+                raise _explained(self.location, second) from second
 
 
 def _resolve(repository: Repository, rev: str | None, location: Location) -> str:
     try:
         return repository.resolve(rev or "HEAD")
     except RevisionNotFoundError:
-        if rev is not None:
-            raise RevisionNotFoundError(f"no such revision: {rev} in {location}") from None
-    branches = repository.run("for-each-ref", "--count=5", "--format=%(refname:short)").split()
+        if rev not in (None, "", "HEAD", "@"):
+            assert rev is not None
+            raise _unknown(rev, location) from None
+    output = repository.run("for-each-ref", "--count=5", "--format=%(refname:short)")
+    raise _headless(os.fsdecode(output).split(), location)
+
+
+def _headless(branches: Sequence[str], location: Location) -> RevisionNotFoundError:
     if not branches:
-        raise RevisionNotFoundError(f"no commits yet in {location}")
-    raise RevisionNotFoundError(
+        return RevisionNotFoundError(f"no commits yet in {location}")
+    return RevisionNotFoundError(
         f"the default branch has no commits in {location}",
-        f"name a revision with --rev: {b' '.join(branches).decode('utf-8', 'surrogateescape')}",
+        f"name a revision with --rev: {' '.join(branches[:5])}",
     )
 
 
-def _resolve_in_mirror(mirror: Repository, rev: str | None, location: Location) -> str:
-    """As `_resolve`; a commit or ref that no branch or tag has is asked for by itself."""
-    try:
-        return _resolve(mirror, rev, location)
-    except RevisionNotFoundError:
-        if rev is None or not (_is_id(rev) or rev.startswith("refs/")):
-            raise
-        try:
-            _fetch(mirror.places.git_dir, location, [f"+{rev}:{_WANTED}{_name_of(rev)}"])
-        except GitError as error:
-            raise RevisionNotFoundError(f"no such revision: {rev} in {location}") from error
-        return _resolve(mirror, _WANTED + _name_of(rev), location)
-
-
-def _name_of(rev: str) -> str:
-    return digest_of(rev.encode("utf-8", "surrogateescape")).hex
+def _unknown(rev: str, location: Location) -> RevisionNotFoundError:
+    return RevisionNotFoundError(f"no such revision: {rev} in {location}")
 
 
 def _existing(path: str) -> str:
@@ -114,105 +371,61 @@ def _existing(path: str) -> str:
     return path
 
 
-def _opened(directory: str) -> Repository | None:
-    """The mirror, unless there is none yet or it can't be used."""
-    with suppress(DataregError):
-        return open_foreign(directory)
-    return None
+def _is_made(directory: str) -> bool:
+    """Whether there is a repository of ours, of the layout that this version makes."""
+    needed = os.path.join(_READER, "HEAD") if directory.endswith(".git") else "HEAD"
+    return os.path.isfile(os.path.join(directory, needed))
 
 
-def _bring_up_to_date(directory: str, location: Location) -> Repository:
-    """The mirror with what the remote has now; a broken one is made again."""
-    is_new = _opened(directory) is None
-    if is_new:
-        _create(directory, "sha1")
+def _repository(directory: str) -> Repository:
+    """A bare repository that we made; git need not be asked what it is."""
     try:
-        _fetch_all(directory, location)
-    except GitError as error:
-        said = error.stderr.lower()
-        if "mismatched algorithms" in said:
-            other = open_foreign(directory).object_format == "sha1"
-            _create(directory, "sha256" if other else "sha1")
-        elif not is_new and _says(said, _BROKEN) and not _says(said, _ABSENT):
-            _create(directory, "sha1")
-        else:
-            raise _unreachable(location, error) from error
-        try:
-            _fetch_all(directory, location)
-        except GitError as second:
-            raise _unreachable(location, second) from second
-    return open_foreign(directory)
+        with open(os.path.join(directory, "config"), "rb") as file:
+            object_format = "sha256" if b"sha256" in file.read() else "sha1"
+    except FileNotFoundError:
+        object_format = "sha1"
+    places = Places(directory, directory, os.path.join(directory, "index"))
+    return Repository(places, None, object_format, own=False)
 
 
 def _create(directory: str, object_format: str) -> None:
-    """Make an empty mirror, in place of one that can't be used."""
+    """Make an empty repository, in place of one that can't be used, and its reader."""
     new = directory + ".new"
     for leftover in (new, directory):
         if os.path.isdir(leftover):
             shutil.rmtree(leftover)
         elif os.path.lexists(leftover):
             os.unlink(leftover)
-    process.run(
-        ["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", new],
-        own=False,
-    )
+    reader = os.path.join(new, _READER)
+    for place in (new, reader):
+        command = ["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}"]
+        process.run([*command, place], own=False)
+    os.makedirs(os.path.join(reader, "objects", "info"), exist_ok=True)
+    # gitrepository-layout(5): relative to the directory of objects.
+    with open(os.path.join(reader, "objects", "info", "alternates"), "w") as file:
+        file.write("../../objects\n")
     # So that "HEAD" means the remote's, also when that is no branch.
     process.run([f"--git-dir={new}", "symbolic-ref", "HEAD", _HEAD], own=False)
     os.rename(new, directory)
 
 
-def _fetch_all(directory: str, location: Location) -> None:
-    """Fetch all branches and tags, and what the remote's HEAD is, if it is a commit."""
-    try:
-        _fetch(directory, location, [*_REFSPECS, f"+HEAD:{_HEAD}"])
-    except GitError as error:
-        if "couldn't find remote ref head" not in error.stderr.lower():
-            raise
-        _fetch(directory, location, _REFSPECS)
-        process.run([f"--git-dir={directory}", "update-ref", "-d", _HEAD], own=False)
+def _consolidate(mirror: Repository) -> None:
+    """Make one pack of many; each fetch brings one."""
+    packs = os.listdir(os.path.join(mirror.top, "objects", "pack"))
+    if sum(name.endswith(".pack") for name in packs) > _MAX_PACKS:
+        mirror.run("repack", "-a", "-d", "-q")
 
 
-def _fetch(directory: str, location: Location, refspecs: Iterable[str]) -> None:
-    process.run(
-        [
-            f"--git-dir={directory}",
-            "fetch",
-            "--quiet",
-            "--force",
-            "--prune",
-            "--no-tags",
-            "--update-shallow",
-            "--no-write-fetch-head",
-            "--no-auto-maintenance",
-            "--no-recurse-submodules",
-            "--",
-            location.url,
-            *refspecs,
-        ],
-        own=False,
-        # What `git -c` gave us: proxies, credential helpers.
-        extra=process.users_only(),
-    )
+def _is_broken(error: GitError) -> bool:
+    return faults.says(error, faults.BROKEN) and not faults.says(error, faults.ABSENT)
 
 
-def _unreachable(location: Location, error: GitError) -> DataregError:
-    if _says(error.stderr.lower(), _ABSENT):
+def _explained(location: Location, error: GitError) -> DataregError:
+    if faults.says(error, faults.UNKNOWN) or faults.says(error, faults.DUMB):
+        return error
+    if faults.says(error, faults.ABSENT):
         return RepositoryNotFoundError(f"no Git repository at {location}: {error.message}")
     return StorageUnavailableError(f"can't read {location}: {error.message}")
-
-
-def _says(said: str, phrases: Iterable[str]) -> bool:
-    return any(words in said for words in phrases)
-
-
-def _has(repository: Repository, id: str) -> bool:
-    """Whether the commit is there with all that it holds: a killed fetch may leave a part."""
-    code, _, _ = repository.run_unchecked("rev-list", "--objects", "--no-walk", "--quiet", id)
-    return code == 0
-
-
-def _is_id(rev: str) -> bool:
-    return len(rev) in _ID_LENGTHS and not rev.strip("0123456789abcdef")
 
 
 @contextmanager

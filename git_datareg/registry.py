@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from git_datareg import mirror
 from git_datareg.errors import (
+    CorruptError,
     IsDirectoryError,
     PathNotFoundError,
     PointerError,
@@ -19,18 +20,20 @@ from git_datareg.errors import (
 )
 from git_datareg.git import objects
 from git_datareg.git.objects import TreeEntry
+from git_datareg.git.reader import ObjectReader
 from git_datareg.git.repository import Repository
 from git_datareg.globs import is_chosen
 from git_datareg.location import Location
 from git_datareg.pointer import MAX_LENGTH, Pointer
+from git_datareg.settings import CACHE_VARIABLE
 from git_datareg.sources import Project, Remote, Sources, open_project
 
 _KINDS = {"tree": "dir", "commit": "submodule"}
+_KIND_OF_MODE = {"040000": "tree", "160000": "commit"}
 _SYMLINK = "120000"
 #: As many as Linux follows for one path (path_resolution(7)).
 _MAX_SYMLINKS = 40
-#: Blobs that are read by one git: as many, or as many bytes.
-_MANY = 10_000
+#: Bytes of blobs that are read at once, or a single one.
 _PART = 64 * 1024 * 1024
 
 
@@ -85,6 +88,8 @@ class Source(NamedTuple):
     commit: str
     #: As it was asked for; None is the default branch.
     rev: str | None
+    #: Answers what is asked one by one.
+    reader: ObjectReader
 
     @property
     def repository(self) -> Repository:
@@ -101,25 +106,44 @@ class Source(NamedTuple):
 
     def sources(self) -> Sources:
         """Where its objects are, as the commit has it."""
-        return Sources(self.project, self.commit)
+        return Sources(self.project, self.commit, self.reader)
 
     def later_sources(self) -> Sources:
         """Where its objects are as its default branch has it now: the storage may have moved."""
-        # Only the storages count here, so there is no cache to be found in the environment.
-        project = open_project(self.repository, {"HOME": "/"}, "HEAD")
-        return Sources(project._replace(remotes=self.project.remotes), self.commit)
+        repository, commit = mirror.open_revision(self.location, None, self.cache)
+        project = open_project(repository, {CACHE_VARIABLE: self.cache}, commit)
+        project = project._replace(remotes=self.project.remotes)
+        return Sources(project, self.commit, self.reader)
+
+    def open_other(self, location: Location, rev: str | None) -> Source:
+        """Another registry, which this one names; raises as `open_source`."""
+        environ = {CACHE_VARIABLE: self.cache}
+        is_foreign = self.location.path is None
+        return open_source(location, rev, self.cache, environ, is_foreign=is_foreign)
+
+    @property
+    def cache(self) -> str:
+        """Where mirrors are."""
+        return self.project.local.cache.root
 
 
 def open_source(
-    location: Location, rev: str | None, cache: str, environ: Mapping[str, str]
+    location: Location,
+    rev: str | None,
+    cache: str,
+    environ: Mapping[str, str],
+    *,
+    is_foreign: bool = False,
 ) -> Source:
     """The registry at `location`, at a revision (None: its default branch).
 
-    Raises RepositoryNotFoundError, RevisionNotFoundError, or
-    StorageUnavailableError when it can't be reached.
+    `is_foreign`: another registry, elsewhere, named it. Raises
+    RepositoryNotFoundError, RevisionNotFoundError, or StorageUnavailableError
+    when it can't be reached.
     """
-    repository, commit = mirror.open_revision(location, rev, cache)
-    project = open_project(repository, environ, commit)
+    repository, commit = mirror.open_revision(location, rev, cache, is_foreign=is_foreign)
+    reader = ObjectReader(repository)
+    project = open_project(repository, environ, commit, reader)
     if location.path is None:
         # The mirror's own configuration names no remote; relative storages are the URL's.
         project = project._replace(remotes=(Remote("origin", location),))
@@ -127,28 +151,60 @@ def open_source(
         # As git has it for .gitmodules: a repository without a remote is its own.
         own = Remote("origin", Location(os.path.abspath(location.path)))
         project = project._replace(remotes=(own, *project.remotes))
-    return Source(location, project, commit, rev)
+    return Source(location, project, commit, rev, reader)
+
+
+def at(source: Source, commit: str) -> Source:
+    """The same registry at another commit, by its full id, fetched if it is not at hand.
+
+    Its project is that of `source`. Raises RevisionNotFoundError when the
+    registry no longer has the commit, StorageUnavailableError when it can't be
+    reached.
+    """
+    if commit == source.commit:
+        return source
+    repository, found = mirror.open_revision(source.location, commit, source.cache)
+    project = source.project._replace(repository=repository)
+    return Source(source.location, project, found, commit, ObjectReader(repository))
+
+
+def commits_since(source: Source, commit: str) -> int | None:
+    """How many commits the source's commit has that `commit` does not have.
+
+    None when `commit` is no ancestor of it: history was rewritten. May fetch
+    commits; raises StorageUnavailableError when it can't.
+    """
+    if commit == source.commit:
+        return 0
+    return mirror.commits_between(source.location, commit, source.commit, source.cache)
 
 
 def entries(source: Source, path: str = "", *, recursive: bool = False) -> list[Entry]:
     """What lies at `path`, sorted: a directory's entries, or a file itself.
 
-    With `recursive`, all files below and no directories. Raises PathNotFoundError.
+    With `recursive`, all files below and no directories. To know their sizes,
+    large plain files of a remote registry are fetched. Raises PathNotFoundError.
     """
-    wanted = normal(path)
-    found = _tree(source, wanted, recursive=recursive)
-    pointers = _pointers(source.repository, found)
+    found = _with_sizes(source, _tree(source, normal(path), recursive=recursive))
+    pointers = _pointers(source.reader, found)
     return [_entry(each, pointers.get(each.id)) for each in found]
 
 
 def names(source: Source, path: str = "", *, recursive: bool = False) -> list[str]:
-    """The paths of `entries`, without a look at the files' contents."""
-    return [os.fsdecode(each.path) for each in _tree(source, normal(path), recursive=recursive)]
+    """The paths of `entries`, without a look at the files themselves."""
+    wanted = normal(path)
+    if recursive:
+        _kind_at(source, wanted)
+        found = objects.tree_paths(source.repository, source.commit, wanted)
+        return os.fsdecode(found).split("\0")[:-1]
+    return [os.fsdecode(each.path) for each in _tree(source, wanted, recursive=False)]
 
 
 def data_entries(source: Source, path: str = "", *, recursive: bool = False) -> list[Entry]:
     """As `entries`, but only tracked data, and directories that hold some."""
-    files = [each for each in entries(source, path, recursive=True) if each.is_data]
+    found = _tree(source, normal(path), recursive=True)
+    pointers = _pointers(source.reader, found)
+    files = [_entry(each, pointers[each.id]) for each in found if each.id in pointers]
     if recursive:
         return files
     prefix = f"{os.fsdecode(normal(path))}/" if normal(path) else ""
@@ -157,7 +213,9 @@ def data_entries(source: Source, path: str = "", *, recursive: bool = False) -> 
         first, slash, _ = each.path.removeprefix(prefix).partition("/")
         if slash:
             top = prefix + first
-            shown[top] = Entry(top, "dir", None, False, False, "")
+            if top not in shown:
+                tree = source.reader.entry(source.commit, os.fsencode(top))
+                shown[top] = Entry(top, "dir", None, False, False, tree.id if tree else "")
         else:
             shown[each.path] = each
     return [shown[key] for key in sorted(shown)]
@@ -171,21 +229,37 @@ def files(
     Globs see paths relative to `path`. Submodules are left out. Raises
     PathNotFoundError when there is no such path, or no file that matches.
     """
+    return described(source, taken(source, path, include, exclude))
+
+
+def taken(
+    source: Source, path: str, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> dict[bytes, TreeEntry]:
+    """The entries of what `files` gives, by path relative to `path`; no file is fetched for them.
+
+    Raises PathNotFoundError as `files` does.
+    """
     wanted = normal(path)
     found = [each for each in _tree(source, wanted, recursive=True) if each.kind == "blob"]
-    matching = [
-        (relative, each)
+    matching = {
+        relative: each
         for each in found
         for relative in [_relative(each.path, wanted)]
         if is_chosen(relative or posixpath.basename(each.path), include, exclude)
-    ]
+    }
     if not matching:
         what = "no file matches" if found else "no files of its own"
         raise PathNotFoundError(f"{what}: {path or '.'} in {source.location}")
-    pointers = _pointers(source.repository, (each for _, each in matching))
+    return matching
+
+
+def described(source: Source, taken: Mapping[bytes, TreeEntry]) -> list[SourceFile]:
+    """What `taken` gave, as files with their pointers; what a mirror lacks of them is fetched."""
+    sized = _with_sizes(source, list(taken.values()))
+    pointers = _pointers(source.reader, sized)
     return [
         SourceFile(relative, each.path, each.mode, each.id, pointers.get(each.id), each.size or 0)
-        for relative, each in matching
+        for relative, each in zip(taken, sized, strict=True)
     ]
 
 
@@ -195,13 +269,12 @@ def file(source: Source, path: str) -> SourceFile:
     Raises IsDirectoryError for a directory, and what `followed` raises.
     """
     wanted = followed(source, path)
-    entry = _entry_at(source, wanted)
-    if entry is None:
-        _tree(source, normal(path), recursive=False)
-        raise IsDirectoryError(f"is a directory: {path or '.'} in {source.location}")
-    if entry.kind != "blob":
-        raise IsDirectoryError(f"is a submodule: {path} in {source.location}")
-    pointer = _pointers(source.repository, [entry]).get(entry.id)
+    kind = _kind_at(source, wanted, spelled=path)
+    if kind != "blob":
+        what = "a directory" if kind == "tree" else "a submodule"
+        raise IsDirectoryError(f"is {what}: {path or '.'} in {source.location}")
+    [entry] = _with_sizes(source, _tree(source, wanted, recursive=False))
+    pointer = _pointers(source.reader, [entry]).get(entry.id)
     return SourceFile(b"", entry.path, entry.mode, entry.id, pointer, entry.size or 0)
 
 
@@ -216,21 +289,21 @@ def followed(source: Source, path: str) -> bytes:
         link = _first_symlink(source, wanted)
         if link is None:
             return wanted
-        [(_, target)] = objects.read_blobs(source.repository, [link.id])
-        rest = wanted.removeprefix(link.path).removeprefix(b"/")
-        wanted = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), target, rest))
+        at, id = link
+        [(_, target)] = source.reader.read([id])
+        rest = wanted.removeprefix(at).removeprefix(b"/")
+        wanted = posixpath.normpath(posixpath.join(posixpath.dirname(at), target, rest))
         wanted = b"" if wanted == b"." else wanted
         if wanted.startswith((b"/", b"../")) or wanted == b"..":
             raise UnsafePathError(
-                f"symlink leads out of the registry: {os.fsdecode(link.path)} -> "
-                f"{os.fsdecode(target)}"
+                f"symlink leads out of the registry: {os.fsdecode(at)} -> {os.fsdecode(target)}"
             )
     raise PathNotFoundError(f"too many symlinks: {path} in {source.location}")
 
 
 def content(source: Source, file: SourceFile) -> bytes:
     """What Git holds for a file: its content, its pointer, or a symlink's target."""
-    [(_, found)] = objects.read_blobs(source.repository, [file.blob])
+    [(_, found)] = source.reader.read([file.blob])
     return found
 
 
@@ -239,12 +312,12 @@ def contents(source: Source, files: Iterable[SourceFile]) -> Iterator[tuple[str,
     part: list[str] = []
     size = 0
     for blob, blob_size in {each.blob: each.blob_size for each in files}.items():
-        if part and (size + blob_size > _PART or len(part) == _MANY):
-            yield from objects.read_blobs(source.repository, part)
+        if part and size + blob_size > _PART:
+            yield from source.reader.read(part)
             part, size = [], 0
         part.append(blob)
         size += blob_size
-    yield from objects.read_blobs(source.repository, part)
+    yield from source.reader.read(part)
 
 
 def blob_ids(source: Source, files: Iterable[SourceFile], object_format: str) -> dict[str, str]:
@@ -254,6 +327,13 @@ def blob_ids(source: Source, files: Iterable[SourceFile], object_format: str) ->
     return {
         blob: objects.blob_id(content, object_format) for blob, content in contents(source, files)
     }
+
+
+def ids_in(object_format: str, source: Source, taken: Mapping[bytes, TreeEntry]) -> dict[str, str]:
+    """As `blob_ids`, for what `taken` gave; files are fetched only for another format."""
+    if object_format == source.repository.object_format:
+        return {each.id: each.id for each in taken.values()}
+    return blob_ids(source, described(source, taken), object_format)
 
 
 def normal(path: str) -> bytes:
@@ -267,61 +347,79 @@ def normal(path: str) -> bytes:
     return b"" if cleaned == "." else os.fsencode(cleaned)
 
 
+def is_file(source: Source, path: str) -> bool:
+    """Whether a file or a symlink lies at `path`; raises PathNotFoundError for nothing."""
+    return _kind_at(source, normal(path)) == "blob"
+
+
 def state_of(source: Source, commit: str, path: str) -> str | None:
     """What lies at `path` in a commit, as a text that is equal for equal content and modes.
 
-    None when there is nothing, or no such commit.
+    None when there is nothing, or no such commit at hand.
     """
-    wanted = normal(path)
-    id = objects.tree_id(source.repository, commit, wanted)
-    entry = _entry_at(source._replace(commit=commit), wanted) if id is not None else None
-    return f"{entry.mode} {id}" if entry is not None else id
+    entry = source.reader.entry(commit, normal(path))
+    return f"{entry.mode} {entry.id}" if entry is not None else None
 
 
-def _entry_at(source: Source, path: bytes) -> TreeEntry | None:
-    """The one entry at `path`, if it is not a directory."""
-    if not path:
-        return None
-    found = objects.tree_entries(source.repository, source.commit, path, recursive=False)
-    return found[0] if len(found) == 1 and found[0].path == path else None
+def _kind_at(source: Source, path: bytes, spelled: str | None = None) -> str:
+    """What lies at `path`: "blob", "tree" or "commit"; raises PathNotFoundError for nothing."""
+    entry = source.reader.entry(source.commit, path)
+    if entry is None:
+        rev = source.rev or "the default branch"
+        raise PathNotFoundError(
+            f"no such path: {spelled or os.fsdecode(path)} in {source.location} at {rev}",
+            f"git datareg list {source.location}",
+        )
+    return _KIND_OF_MODE.get(entry.mode, "blob")
 
 
-def _first_symlink(source: Source, path: bytes) -> TreeEntry | None:
-    """The first symlink on the way to `path`, itself included."""
-    if not path or objects.tree_id(source.repository, source.commit, path) is not None:
-        # Git's trees know no way through a symlink: it can only be the last one.
-        entry = _entry_at(source, path)
-        return entry if entry is not None and entry.mode == _SYMLINK else None
-    names = path.split(b"/")
-    for count in range(1, len(names)):
-        entry = _entry_at(source, b"/".join(names[:count]))
-        if entry is not None:
-            return entry if entry.mode == _SYMLINK else None
+def _first_symlink(source: Source, path: bytes) -> tuple[bytes, str] | None:
+    """Path and blob of the first symlink on the way to `path`, itself included."""
+    names = path.split(b"/") if path else []
+    for count in range(1, len(names) + 1):
+        at = b"/".join(names[:count])
+        entry = source.reader.entry(source.commit, at)
+        if entry is None or not entry.is_tree:
+            return (at, entry.id) if entry is not None and entry.mode == _SYMLINK else None
     return None
 
 
 def _tree(source: Source, path: bytes, *, recursive: bool) -> list[TreeEntry]:
-    found = objects.tree_entries(source.repository, source.commit, path, recursive=recursive)
-    if not found and path:
-        rev = source.rev or "the default branch"
-        raise PathNotFoundError(
-            f"no such path: {os.fsdecode(path)} in {source.location} at {rev}",
-            f"git datareg list {source.location}",
-        )
-    return sorted(found, key=lambda each: each.path)
+    """The entries at `path`, sorted; PathNotFoundError when nothing is there."""
+    below = path + b"/" if path and _kind_at(source, path) == "tree" else path
+    found = objects.tree_entries(source.repository, source.commit, below, recursive=recursive)
+    return found if recursive else sorted(found, key=lambda each: each.path)
 
 
-def _pointers(repository: Repository, found: Iterable[TreeEntry]) -> dict[str, Pointer]:
+def _with_sizes(source: Source, found: Sequence[TreeEntry]) -> Sequence[TreeEntry]:
+    """The same entries; files that a mirror left at its remote are fetched, all at once."""
+    absent = [each for each in found if each.kind == "blob" and each.size is None]
+    if not absent:
+        return found
+    ids = list(dict.fromkeys(each.id for each in absent))
+    if source.location.path is None:
+        mirror.fetch_blobs(source.location, ids, source.cache)
+    sizes = objects.sizes(source.repository, ids)
+    for each in absent:
+        if each.id not in sizes:
+            raise CorruptError(
+                f"the registry lacks a file: {os.fsdecode(each.path)} in {source.location}",
+                "a partial clone can't be read in place: name the URL that it was cloned from",
+            )
+    return [each._replace(size=sizes.get(each.id, each.size)) for each in found]
+
+
+def _pointers(reader: ObjectReader, found: Iterable[TreeEntry]) -> dict[str, Pointer]:
     paths = {
         each.id: each.path
         for each in found
         if each.mode.startswith("100") and each.size is not None and each.size <= MAX_LENGTH
     }
-    return dict(_parsed(repository, paths))
+    return dict(_parsed(reader, paths))
 
 
-def _parsed(repository: Repository, paths: Mapping[str, bytes]) -> Iterator[tuple[str, Pointer]]:
-    for id, content in objects.read_blobs(repository, paths):
+def _parsed(reader: ObjectReader, paths: Mapping[str, bytes]) -> Iterator[tuple[str, Pointer]]:
+    for id, content in reader.read(paths):
         try:
             pointer = Pointer.parse(content)
         except PointerError as error:

@@ -12,16 +12,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from git_datareg import installing
-from git_datareg.errors import DataregError, GitError, RepositoryNotFoundError, UsageError
+from git_datareg.errors import DataregError, GitError, RepositoryNotFoundError
 from git_datareg.git import config, objects, process
 from git_datareg.git.repository import Repository, open_foreign
-from git_datareg.location import HELPER_PREFIX, Location
+from git_datareg.location import HELPER_PREFIX, Location, check_repository
 from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref, Want
 from git_datareg.sources import embedded
 
-#: What git can reach; an inner `ext::` would run commands.
-_SCHEMES = frozenset(("file", "ssh", "git", "http", "https", "git+ssh", "ssh+git", "ftp", "ftps"))
 #: Set for the gits that we start: the URL that they talk to.
 INNER_VARIABLE = "GIT_DATAREG_INNER_URL"
 #: What stands for the URL where naming it would lead back to us.
@@ -144,22 +141,13 @@ class Options:
             yield "--progress" if self.is_set("progress") else "--no-progress"
 
 
-def check(location: Location) -> None:
-    """Raise UsageError unless git may be run on this URL."""
-    if location.scheme not in _SCHEMES:
-        raise UsageError(
-            f"not a URL of a Git repository: {HELPER_PREFIX}{location}",
-            "datareg:: takes what git clone takes: a path, file://, https:// or ssh://",
-        )
-
-
 def find(name: str, url: str, directory: str, repository: Repository | None) -> Remote:
     """The remote that git, in `directory`, calls us for with this name and URL.
 
     Raises UsageError unless git may be run on the URL.
     """
     location = Location.parse(url).absolute(directory)
-    check(location)
+    check_repository(location)
     values = config.read(repository)
     configured = next((each.value for each in values if each.key == f"remote.{name}.url"), None)
     spelled = name if configured is None else configured
@@ -303,23 +291,6 @@ def push(remote: Remote, specs: Sequence[PushSpec], options: Options) -> list[Pu
 def pushed_commits(repository: Repository, specs: Sequence[PushSpec]) -> list[str]:
     """The ids of what is pushed, deletions left out."""
     return objects.existing(repository, [spec.src for spec in specs if spec.src])
-
-
-def set_up(repository: Repository) -> tuple[str, ...]:
-    """Configure our filter and hooks, as far as that is still to be done.
-
-    Returns what could not be done, a line each. A bare repository needs neither.
-    """
-    values = {each.key: each.value for each in config.read(repository)}
-    if values.get("core.bare") == "true":
-        return ()
-    if f"{installing.SECTION}.process" not in values:
-        installing.configure(repository, "local")
-    if "core.hookspath" in values:
-        # They may be those of all the user's repositories. Pushes through
-        # `datareg::` do without; `git datareg init` asks for them.
-        return ()
-    return installing.install_hooks(repository)
 
 
 def settle(remote: Remote, repository: Repository) -> None:

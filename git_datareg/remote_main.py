@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from git_datareg import remote, ui
+from git_datareg import installing, remote, ui
 from git_datareg.errors import DataregError, UsageError
 from git_datareg.files import write_all
 from git_datareg.location import Location
@@ -110,7 +110,7 @@ class Helper:
         repository = self._workspace.repository
         try:
             remote.settle(self._remote, repository)
-            warnings = remote.set_up(repository)
+            warnings = installing.set_up(repository)
         except (DataregError, OSError) as error:
             # What was asked for is done; a repository that is only read must not fail for it.
             warnings = (f"git-datareg is not set up in {repository.top}: {error}",)

@@ -18,6 +18,8 @@ from git_datareg.git.config import ConfigValue
 from git_datareg.gitconfig import Item
 from git_datareg.location import Location
 
+#: Names the cache, before any configuration.
+CACHE_VARIABLE = "GIT_DATAREG_CACHE"
 #: The tracked configuration file, at a repository's root.
 TRACKED_NAME = ".datareg"
 _VERSION = "1"
@@ -55,6 +57,8 @@ class Settings(NamedTuple):
     jobs: int
     #: What was ignored, a line each, for the user.
     warnings: tuple[str, ...]
+    #: Whether foreign registries may name private and loopback addresses.
+    allow_private: bool = False
 
     def storage(self, name: str) -> StorageSettings:
         """The storage of that name; raises StorageNotConfiguredError without one."""
@@ -103,6 +107,7 @@ def build(
         cache=_cache(text("datareg.cache", ""), environ),
         jobs=_number("datareg.jobs", text("datareg.jobs", str(_DEFAULT_JOBS))),
         warnings=warnings,
+        allow_private=_boolean("datareg.allowPrivate", text("datareg.allowprivate", "false")),
     )
 
 
@@ -180,15 +185,15 @@ def _tracked_storages(items: Iterable[Item]) -> dict[str, StorageSettings]:
 
 def _cache(configured: str, environ: Mapping[str, str]) -> str:
     home = environ.get("HOME", "")
-    if environ.get("GIT_DATAREG_CACHE"):
-        return os.path.abspath(environ["GIT_DATAREG_CACHE"])
+    if environ.get(CACHE_VARIABLE):
+        return os.path.abspath(environ[CACHE_VARIABLE])
     if configured and not configured.startswith("~/"):
         return os.path.abspath(configured)
     # The XDG base directory specification has relative paths ignored.
     if not configured and os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
         return os.path.join(environ["XDG_CACHE_HOME"], "git-datareg")
     if not home:
-        raise UsageError("no place for the cache: HOME is not set", "set GIT_DATAREG_CACHE")
+        raise UsageError("no place for the cache: HOME is not set", f"set {CACHE_VARIABLE}")
     return os.path.join(home, configured[2:] or ".cache/git-datareg")
 
 

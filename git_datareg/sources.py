@@ -18,6 +18,7 @@ from git_datareg.errors import (
     UsageError,
 )
 from git_datareg.git import config, index, objects, places, process
+from git_datareg.git.reader import ObjectReader
 from git_datareg.git.repository import Repository
 from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
@@ -54,16 +55,24 @@ class Project(NamedTuple):
 
 
 def open_project(
-    repository: Repository, environ: Mapping[str, str], treeish: str | None = None
+    repository: Repository,
+    environ: Mapping[str, str],
+    treeish: str | None = None,
+    reader: ObjectReader | None = None,
 ) -> Project:
     """The repository with its settings.
 
-    `.datareg` is read from the commit `treeish` when one is named, else from
-    the work tree, the index or HEAD, whichever has it first. In a foreign
-    repository the user's own configuration counts, never the repository's.
+    `.datareg` is read from the commit `treeish` when one is named (through
+    `reader`, if there is one), else from the work tree, the index or HEAD,
+    whichever has it first. In a foreign repository the user's own
+    configuration counts, never the repository's.
     """
     values = config.read(repository if repository.own else None)
-    settings = settings_module.build(values, _tracked_text(repository, treeish), environ)
+    if reader is not None and treeish is not None:
+        text = _text_at(reader, treeish, TRACKED_NAME.encode())
+    else:
+        text = _tracked_text(repository, treeish)
+    settings = settings_module.build(values, text, environ)
     own = ObjectDirectory(repository.places.own_objects) if repository.own else None
     local = LocalObjects(own, ObjectDirectory(settings.cache))
     remotes = config.read(repository) if not repository.own else values
@@ -102,13 +111,29 @@ def storage_for_push(project: Project, remote: Location, name: str | None = None
     return ObjectStorage(open_storage(place))
 
 
-class Sources:
-    """Where the objects of one project may be, path by path."""
+class Import(NamedTuple):
+    """An import that a tree has: its target's path, and what its metafile says."""
 
-    def __init__(self, project: Project, treeish: str | None = None) -> None:
-        self._project = project
+    path: bytes
+    metafile: Metafile
+
+
+class Sources:
+    """Where the objects of one project may be, path by path.
+
+    The metafiles of its imports are those in a commit, or (None) where we are now.
+    Not for several threads at once.
+    """
+
+    def __init__(
+        self, project: Project, treeish: str | None = None, reader: ObjectReader | None = None
+    ) -> None:
+        # A registry elsewhere does not say which repositories are on this machine.
+        self._is_elsewhere = not project.repository.own and any(
+            remote.location.path is None for remote in project.remotes
+        )
         self._own = list(_readable(project))
-        self._metafiles = _Metafiles(project.repository, treeish)
+        self._metafiles = _Metafiles(project.repository, treeish, reader)
         self._hinted: dict[str, ObjectStorage] = {}
 
     def want(self, pointer: Pointer, path: bytes) -> Want:
@@ -117,14 +142,19 @@ class Sources:
 
     def storages(self, path: bytes) -> list[ObjectStorage]:
         """Storages for the file at `path`: those of its import first, then the project's."""
-        metafile = self._metafiles.covering(path)
-        if metafile is None:
+        found = self._metafiles.covering(path)
+        if found is None:
             return self._own
-        return [*self._of_import(metafile), *self._own]
+        return [*self._of_import(found.metafile), *self._own]
+
+    def imported(self, path: bytes) -> Import | None:
+        """The import that the file at `path` belongs to, if any; raises MetafileError."""
+        return self._metafiles.covering(path)
 
     def _of_import(self, metafile: Metafile) -> list[ObjectStorage]:
         found = []
-        for spelled in (metafile.storage, _embedded_of(metafile.url)):
+        embedded_one = _embedded_of(metafile.url) if not self._is_elsewhere else None
+        for spelled in (metafile.storage, embedded_one):
             if spelled is None:
                 continue
             if spelled not in self._hinted:
@@ -139,40 +169,59 @@ class Sources:
 
 
 class _Metafiles:
-    """The import metafiles of a tree, found by one listing, read on demand."""
+    """The import metafiles of a tree, found and read on demand."""
 
-    def __init__(self, repository: Repository, treeish: str | None) -> None:
+    def __init__(
+        self, repository: Repository, treeish: str | None, reader: ObjectReader | None
+    ) -> None:
         self._repository = repository
         self._treeish = treeish
+        self._reader = reader
         self._ids: dict[bytes, str] | None = None
         self._read: dict[str, Metafile] = {}
+        #: By directory: the import that it lies in, or is.
+        self._around: dict[bytes, Import | None] = {b"": None}
 
-    def covering(self, path: bytes) -> Metafile | None:
-        """The metafile of the import that the file at `path` belongs to."""
-        if self._ids is None:
-            self._ids = metafile_ids(self._repository, self._treeish)
-        if not self._ids:
+    def covering(self, path: bytes) -> Import | None:
+        """The import that the file at `path` belongs to, the innermost one."""
+        return self._at(path) or self._over(path.rpartition(b"/")[0])
+
+    def _over(self, directory: bytes) -> Import | None:
+        if directory not in self._around:
+            found = self._at(directory) or self._over(directory.rpartition(b"/")[0])
+            self._around[directory] = found
+        return self._around[directory]
+
+    def _at(self, path: bytes) -> Import | None:
+        id = self._id(path + SUFFIX.encode())
+        if id is None:
             return None
-        name = path
-        while name:
-            id = self._ids.get(name + SUFFIX.encode())
-            if id is not None:
-                return self._metafile(id, name)
-            name = name.rpartition(b"/")[0]
-        return None
-
-    def _metafile(self, id: str, name: bytes) -> Metafile:
         if id not in self._read:
             [(_, text)] = objects.read_blobs(self._repository, [id])
-            self._read[id] = Metafile.parse(text, os.fsdecode(name) + SUFFIX)
-        return self._read[id]
+            self._read[id] = Metafile.parse(text, os.fsdecode(path) + SUFFIX)
+        return Import(path, self._read[id])
+
+    def _id(self, path: bytes) -> str | None:
+        """The id of the file at `path`, if there is one."""
+        if self._reader is not None and self._treeish is not None:
+            entry = self._reader.entry(self._treeish, path)
+            return entry.id if entry is not None and entry.is_file else None
+        if self._ids is None:
+            self._ids = metafile_ids(self._repository, self._treeish)
+        return self._ids.get(path)
+
+
+def _text_at(reader: ObjectReader, treeish: str, path: bytes) -> bytes | None:
+    entry = reader.entry(treeish, path)
+    found = reader.find(entry.id) if entry is not None and entry.is_file else None
+    return found.content if found is not None else None
 
 
 def metafile_ids(repository: Repository, treeish: str | None) -> dict[bytes, str]:
     """The blob id of every import metafile, by path: in a commit, or (None) where we are now."""
     if treeish is not None:
-        files = objects.files_in_trees(repository, [treeish], lambda file: is_metafile(file.path))
-        return {file.path: file.id for file in files}
+        files = objects.files_ending(repository, treeish, SUFFIX.encode())
+        return {path: id for path, id in files.items() if is_metafile(path)}
     found: dict[bytes, str] = {}
     for commit in _commits_at_hand(repository):
         found |= metafile_ids(repository, commit)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from git_datareg import placing, registry
-from git_datareg import sources as sources_module
+from git_datareg import origins, placing
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -21,19 +19,13 @@ from git_datareg.filtering import Smudged
 from git_datareg.git import config, index, objects
 from git_datareg.git.repository import Repository
 from git_datareg.globs import is_chosen
-from git_datareg.location import Location
-from git_datareg.metafile import SUFFIX, Metafile
 from git_datareg.objects import is_object
+from git_datareg.origins import Opener, Origins
 from git_datareg.pointer import MAX_LENGTH, Pointer
-from git_datareg.registry import Source
 from git_datareg.sources import Project, Sources
-from git_datareg.transfer import Advance, Failure, Want, download, no_progress
+from git_datareg.transfer import Advance, Failure, download, no_progress
 
 _EXECUTABLE = "100755"
-_SUFFIX = SUFFIX.encode()
-
-#: Opens a registry at a revision.
-Opener = Callable[[Location, "str | None"], Source]
 
 
 class DataFile(NamedTuple):
@@ -95,56 +87,8 @@ def fetch(
     failures = download(wants, project.local.cache, jobs=jobs, advance=advance)
     if not failures or opener is None:
         return failures
-    again = list(_from_sources(project, failures, opener, treeish))
-    late = download(again, project.local.cache, jobs=jobs, advance=advance)
-    unasked = {each.pointer for each in failures} - {want.pointer for want in again}
-    still = {each.pointer: each for each in late}
-    return [
-        still.get(each.pointer, each)
-        for each in failures
-        if each.pointer in unasked or each.pointer in still
-    ]
-
-
-def _from_sources(
-    project: Project, failures: Iterable[Failure], opener: Opener, treeish: str | None
-) -> Iterator[Want]:
-    """Where the sources of imports have objects at the commits that were imported."""
-    ids = sources_module.metafile_ids(project.repository, treeish)
-    opened: dict[bytes, tuple[Metafile, list[Sources]]] = {}
-    for each in failures:
-        top = next((path for path in _upwards(each.path) if path + _SUFFIX in ids), None)
-        if top is None:
-            continue
-        if top not in opened:
-            opened[top] = _open_import(project.repository, ids[top + _SUFFIX], top, opener)
-        metafile, places = opened[top]
-        path = (registry.normal(metafile.path) + each.path[len(top) :]).removeprefix(b"/")
-        storages = [storage for sources in places for storage in sources.storages(path)]
-        if storages:
-            yield Want(each.pointer, each.path, storages)
-
-
-def _open_import(
-    repository: Repository, id: str, top: bytes, opener: Opener
-) -> tuple[Metafile, list[Sources]]:
-    """An import's metafile, and where its source has objects: as imported, and as it is now."""
-    [(_, text)] = objects.read_blobs(repository, [id])
-    metafile = Metafile.parse(text, os.fsdecode(top + _SUFFIX))
-    places = []
-    # The first fault, of the storage that was asked, says more than one of the source.
-    with suppress(DataregError):
-        location = Location.parse(metafile.url).absolute(repository.top)
-        source = opener(location, metafile.commit)
-        places.append(source.sources())
-        places.append(opener(location, None).later_sources())
-    return metafile, places
-
-
-def _upwards(path: bytes) -> Iterator[bytes]:
-    while path:
-        yield path
-        path = path.rpartition(b"/")[0]
+    ways = Origins(opener).of_project(project, sources)
+    return origins.download(failures, ways, project.local.cache, jobs=jobs, advance=advance)
 
 
 def checkout(

@@ -143,7 +143,7 @@ class Workspace:
 
         # Without `.datareg`, which has no say in it: while it can't be read, a
         # checkout must go on, if only to that of a better one.
-        values = () if self._environ.get("GIT_DATAREG_CACHE") else config.read(self.repository)
+        values = () if self._environ.get(settings.CACHE_VARIABLE) else config.read(self.repository)
         cache = settings.build(values, None, self._environ).cache
         return LocalObjects(self.own_objects, ObjectDirectory(cache))
 
@@ -152,7 +152,7 @@ class Workspace:
         """Fetches what is missing, for one git command."""
         from git_datareg.bringing import Bringer
 
-        return Bringer(self._open_project)
+        return Bringer(self._open_project, self.open_source)
 
     @property
     def skips_smudge(self) -> bool:

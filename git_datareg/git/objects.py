@@ -24,7 +24,7 @@ class TreeEntry(NamedTuple):
     #: "blob", "tree" or "commit" (a submodule).
     kind: str
     id: str
-    #: Bytes of a blob; None for what is not one.
+    #: Bytes of a blob; None for what is not one, or is not here (in a partial clone).
     size: int | None
     #: From the tree's root.
     path: bytes
@@ -43,30 +43,36 @@ class NamedBlob(NamedTuple):
 def tree_entries(
     repository: Repository, treeish: str, path: bytes = b"", *, recursive: bool
 ) -> list[TreeEntry]:
-    """The entries at `path` (the root: b"") in git's order.
+    """What a tree has at `path`, or below it if that ends in a slash; in git's order.
 
-    A directory gives what is in it, anything else itself; nothing there gives
-    an empty list. Subdirectories are entries unless `recursive`.
+    Nothing there gives an empty list. Subdirectories are entries unless `recursive`;
+    then the order is that of the paths' bytes.
     """
     arguments = ["--literal-pathspecs", "ls-tree", "-z", "--long", "--full-tree"]
-    if recursive:
-        arguments.append("-r")
-    command = [*arguments, treeish]
-    if path:
-        command += ["--", _text(path)]
-    entries = _parse_tree(repository.run(*command))
-    if not recursive and len(entries) == 1 and entries[0].kind == "tree" and path:
-        return _parse_tree(repository.run(*arguments, treeish, "--", _text(path) + "/"))
-    return entries
+    command = [*arguments, *(["-r"] if recursive else []), treeish]
+    return _parse_tree(repository.run(*command, *(["--", _text(path)] if path else [])))
 
 
-def tree_id(repository: Repository, treeish: str, path: bytes) -> str | None:
-    """The object id of whatever lies at `path` in a tree, or None when nothing does."""
-    spelled = treeish + "^{tree}" if not path else f"{treeish}:{_text(path)}"
-    code, output, _ = repository.run_unchecked(
-        "rev-parse", "--verify", "--quiet", "--end-of-options", spelled
-    )
-    return output.decode().split()[-1] if code == 0 else None
+def tree_paths(repository: Repository, treeish: str, path: bytes = b"") -> bytes:
+    """The paths of all files at and below `path`, sorted, each with a NUL behind it."""
+    command = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--name-only", "--full-tree", treeish]
+    return repository.run(*command, *(["--", _text(path)] if path else []))
+
+
+def files_ending(repository: Repository, treeish: str, suffix: bytes) -> dict[bytes, str]:
+    """Path and id of all regular files of a tree whose names end in `suffix`."""
+    output = repository.run("ls-tree", "-r", "-z", "--full-tree", treeish)
+    found: dict[bytes, str] = {}
+    # Few do, of very many: so the others are not even split.
+    end = output.find(suffix + b"\0")
+    while end >= 0:
+        end += len(suffix)
+        head, _, path = output[output.rfind(b"\0", 0, end) + 1 : end].partition(b"\t")
+        mode, _, id = head.decode().split()
+        if mode.startswith("100"):
+            found[path] = id
+        end = output.find(suffix + b"\0", end)
+    return found
 
 
 def blob_at(repository: Repository, treeish: str, path: str) -> bytes | None:
@@ -95,6 +101,18 @@ def read_blobs(repository: Repository, ids: Iterable[str]) -> Iterator[tuple[str
         at = end + 1 + size + 1
 
 
+def sizes(repository: Repository, ids: Iterable[str]) -> dict[str, int]:
+    """The sizes in bytes of those of the objects that are here, by id."""
+    output = repository.run(
+        "cat-file",
+        "--batch-check=%(objectname) %(objectsize)",
+        "--buffer",
+        input=_lines(ids),
+    )
+    pairs = (line.split() for line in output.decode().splitlines())
+    return {id: int(size) for id, size in pairs if size.isdigit()}
+
+
 def read_small_blobs(
     repository: Repository, ids: Iterable[str], limit: int
 ) -> Iterator[tuple[str, bytes]]:
@@ -102,16 +120,8 @@ def read_small_blobs(
     wanted = list(dict.fromkeys(ids))
     if not wanted:
         return
-    output = repository.run(
-        "cat-file",
-        "--batch-check=%(objectname) %(objectsize)",
-        "--buffer",
-        input=_lines(wanted),
-    )
-    sizes = (line.split() for line in output.decode().splitlines())
-    yield from read_blobs(
-        repository, [id for id, size in sizes if size.isdigit() and int(size) <= limit]
-    )
+    known = sizes(repository, wanted)
+    yield from read_blobs(repository, [id for id in wanted if known.get(id, limit + 1) <= limit])
 
 
 def small_blobs_between(
@@ -227,7 +237,7 @@ def _parse_tree(output: bytes) -> list[TreeEntry]:
         if record:
             head, _, path = record.partition(b"\t")
             mode, kind, id, size = head.decode().split()
-            entries.append(TreeEntry(mode, kind, id, None if size == "-" else int(size), path))
+            entries.append(TreeEntry(mode, kind, id, int(size) if size.isdigit() else None, path))
     return entries
 
 

@@ -177,7 +177,9 @@ def talk_to_remote(
 
 def failure(arguments: Sequence[str], errors: str) -> GitError:
     """The GitError for a git command that failed, in git's own words."""
-    command = next((word for word in arguments if not word.startswith("-")), "")
+    # `-c` takes the next word.
+    pairs = zip(["", *arguments], arguments, strict=False)
+    command = next((word for last, word in pairs if word[:1] != "-" and last != "-c"), "")
     said = [line for line in errors.splitlines() if line.startswith(("fatal:", "error:"))]
     words = (said or errors.splitlines() or ["it said nothing"])[-1 if not said else 0]
     return GitError(f"git {command} failed: {words}", stderr=errors)

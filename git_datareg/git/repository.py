@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,10 @@ from git_datareg.errors import GitError, RepositoryNotFoundError, RevisionNotFou
 from git_datareg.git import process
 from git_datareg.git.places import Places
 
+#: A repository that is not the user's own may be a partial clone, whose configuration
+#: says how what it lacks is fetched, by which program: so nothing is. The second one is
+#: for gits before 2.44; it beats all configuration of protocols.
+_NO_FETCHING = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 #: What `git rev-parse` says of each repository, apart from its work tree.
 _FACTS = 4
 
@@ -46,7 +51,7 @@ class Repository(NamedTuple):
             cwd=self.top,
             input=input,
             accept=accept,
-            extra=extra,
+            extra=self._environment(extra),
         )
 
     def run_unchecked(
@@ -54,7 +59,26 @@ class Repository(NamedTuple):
     ) -> tuple[int, bytes, str]:
         """Exit code, output and error text of git on this repository."""
         return process.run_unchecked(
-            self._addressed(arguments), own=self.own, cwd=self.top, input=input
+            self._addressed(arguments),
+            own=self.own,
+            cwd=self.top,
+            input=input,
+            extra=self._environment(None),
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """A running git on this repository, with pipes to and from it; its errors are not kept.
+
+        The caller ends it and waits for it.
+        """
+        return process.start(
+            self._addressed(arguments),
+            own=self.own,
+            cwd=self.top,
+            extra=self._environment(None),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
 
     @property
@@ -73,7 +97,14 @@ class Repository(NamedTuple):
         if code != 0:
             raise RevisionNotFoundError(f"no such revision: {revision} in {self.top}")
         # git 2.39 echoes the marker that ends its options.
-        return output.decode().split()[-1]
+        found = output.decode().split()[-1]
+        if found.startswith("^"):
+            # "^main": for git a revision, not to be had.
+            raise RevisionNotFoundError(f"no such revision: {revision} in {self.top}")
+        return found
+
+    def _environment(self, extra: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        return extra if self.own else {**_NO_FETCHING, **(extra or {})}
 
     def _addressed(self, arguments: Sequence[str]) -> list[str]:
         where = [f"--git-dir={self.places.git_dir}"]

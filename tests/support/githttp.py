@@ -15,9 +15,12 @@ from pathlib import Path
 
 
 @contextmanager
-def serve(root: Path) -> Iterator[str]:
-    """Serve every repository below `root`, for pushes too; gives the URL of `root`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(root))
+def serve(root: Path, requests: list[str] | None = None) -> Iterator[str]:
+    """Serve every repository below `root`, for pushes too; gives the URL of `root`.
+
+    Each request's method and path is put to `requests`.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(root, requests))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -28,7 +31,7 @@ def serve(root: Path) -> Iterator[str]:
         server.server_close()
 
 
-def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
+def _handler(root: Path, requests: list[str] | None) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._answer(b"")
@@ -51,6 +54,8 @@ def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: bytes) -> None:
             path, _, query = self.path.partition("?")
+            if requests is not None:
+                requests.append(f"{self.command} {path}")
             done = subprocess.run(
                 ["git", "-c", "http.receivepack=true", "http-backend"],
                 input=body,

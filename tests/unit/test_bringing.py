@@ -24,6 +24,7 @@ from git_datareg.layout import object_key
 from git_datareg.location import Location
 from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
+from git_datareg.registry import Source
 from git_datareg.sources import Project
 from git_datareg.storage.memory import MemoryStorage
 from tests.support.gitrun import Git
@@ -55,6 +56,11 @@ class Place:
         self.storage.put(key, io.BytesIO(content), len(content))
 
 
+def nowhere(location: Location, rev: str | None) -> Source:
+    """Stands for the sources of imports; there are none here."""
+    raise AssertionError(location)
+
+
 @pytest.fixture
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(request.node.name, monkeypatch)
@@ -76,7 +82,7 @@ def project(tmp_path: Path, place: Place, cache: ObjectDirectory) -> Project:
 
 @pytest.fixture
 def bringer(project: Project) -> Iterator[Bringer]:
-    bringer = Bringer(lambda treeish: project)
+    bringer = Bringer(lambda treeish: project, nowhere)
     yield bringer
     bringer.close()
 
@@ -205,7 +211,7 @@ def test_a_project_that_can_not_be_opened_is_said_and_not_waited_for() -> None:
     def open_project(treeish: str | None) -> Project:
         raise MetafileError("broken")
 
-    bringer = Bringer(open_project)
+    bringer = Bringer(open_project, nowhere)
     with pytest.raises(MetafileError):
         bringer.start(POINTERS[0], b"a", None)
     with pytest.raises(MetafileError):
@@ -224,7 +230,7 @@ def test_a_project_is_opened_once_per_commit(project: Project, place: Place) -> 
     git = Git(Path(project.repository.top))
     git.write("x", b"x")
     commit = git.commit_all()
-    bringer = Bringer(open_project)
+    bringer = Bringer(open_project, nowhere)
     for number, treeish in enumerate((commit, None, commit, None)):
         place.add(CONTENTS[number])
         bringer.start(POINTERS[number], b"%d" % number, treeish)
@@ -245,7 +251,7 @@ def test_closing_breaks_off_what_runs(
             return b"x"
 
     place.before_read = lambda key: cast(BinaryIO, Endless())
-    bringer = Bringer(lambda treeish: project)
+    bringer = Bringer(lambda treeish: project, nowhere)
     bringer.start(Pointer(POINTERS[0].digest, 1 << 40), b"a", None)
     assert reading.wait(TIMEOUT)
     assert list(Path(cache.root, "tmp").iterdir()) != []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from git_datareg.errors import UsageError
-from git_datareg.location import Location
+from git_datareg.location import Location, check_repository
 from tests.support.gitrun import Git
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.just("\udcff"))
@@ -246,3 +246,11 @@ def test_only_what_begins_with_dots_is_relative() -> None:
 )
 def test_paths_are_made_to_hold_from_anywhere(text: str, absolute: str) -> None:
     assert Location.parse(text).absolute("/top") == Location(absolute)
+
+
+def test_only_what_git_serves_itself_is_reached() -> None:
+    for url in ("/path", "host:path", "https://host/", "git://host/", "file:///x"):
+        check_repository(Location(url))
+    for url in ("ext::sh -c x", "fd::1", "s3://bucket", "foo::bar"):
+        with pytest.raises(UsageError):
+            check_repository(Location(url))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from git_datareg.errors import (
     StorageUnavailableError,
     UsageError,
 )
+from git_datareg.git.reader import ObjectReader
 from git_datareg.location import Location
 from tests.support.githttp import serve
 from tests.support.gitrun import Git
@@ -45,7 +50,7 @@ class Served:
 
     def open(self, rev: str | None = None, url: str | None = None) -> str:
         repository, commit = mirror.open_revision(Location(url or self.url), rev, self.cache)
-        assert repository.resolve(commit) == commit
+        assert ObjectReader(repository).entry(commit, b"") is not None
         return commit
 
     @property
@@ -142,9 +147,10 @@ def test_a_full_id_that_is_there_needs_no_network(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     with serve(tmp_path / "served") as url:
         served = Served(tmp_path, url)
-        served.open()
-    assert served.open(served.commits[1]) == served.commits[1]
-    for rev in ("main", served.commits[1][:10], "0" * 40):
+        served.open("side")
+    for known in (served.commits[1], served.commits[1][:10]):
+        assert served.open(known) == served.commits[1]
+    for rev in ("main", "side", served.commits[0], served.commits[1][:6], "0" * 40):
         with pytest.raises(StorageUnavailableError, match="can't read"):
             served.open(rev)
 
@@ -239,7 +245,7 @@ def test_a_mirror_that_a_crash_left_broken_is_made_again(served: Served, harm: s
             (directory / "packed-refs.lock").touch()
             (directory / "shallow.lock").touch()
         case "ref lock":
-            (directory / "refs/heads/main.lock").touch()
+            (directory / "refs/datareg/asked.lock").touch()
         case "no HEAD":
             (directory / "HEAD").unlink()
         case "empty directory":
@@ -346,3 +352,173 @@ def test_an_unwritable_cache_is_an_os_error_that_names_it(served: Served, tmp_pa
     served.cache = str(tmp_path / "file")
     with pytest.raises(OSError, match="file"):
         served.open()
+
+
+# What is fetched
+
+
+def large_files(count: int = 3) -> dict[str, bytes]:
+    """Files that are left at the remote, by name."""
+    return {
+        f"large-{number}": random.Random(number).randbytes(mirror.BLOB_LIMIT + 1)
+        for number in range(count)
+    }
+
+
+def objects_of(served: Served) -> str:
+    """What the mirror holds, as git lists it."""
+    git = Git(served.directory)
+    return git.out("cat-file", "--batch-all-objects", "--batch-check=%(objecttype) %(objectsize)")
+
+
+def test_a_revision_is_fetched_in_one_go_without_its_history(tmp_path: Path) -> None:
+    requests: list[str] = []
+    (tmp_path / "served").mkdir()
+    with serve(tmp_path / "served", requests) as url:
+        served = Served(tmp_path, url)
+        served.open()
+        # What the server can do, its refs, a pack: each git fetch is these three.
+        assert len(requests) == 3
+        assert objects_of(served).count("commit") == 1
+        for rev in ("v1", served.commits[1], "refs/heads/side"):
+            requests.clear()
+            served.open(rev)
+            # One more to find out what both have.
+            assert len(requests) <= 4
+        requests.clear()
+        served.open(served.commits[0])
+        assert requests == []
+
+
+def test_large_files_are_fetched_when_they_are_wanted_all_at_once(tmp_path: Path) -> None:
+    requests: list[str] = []
+    (tmp_path / "served").mkdir()
+    with serve(tmp_path / "served", requests) as url:
+        served = Served(tmp_path, url)
+        served.bare.run("config", "uploadpack.allowFilter", "true")
+        for name, content in large_files().items():
+            served.work.write(name, content)
+        served.work.write("limit", b"x" * (mirror.BLOB_LIMIT - 1))
+        commit = served.work.commit_all()
+        served.push()
+        assert served.open() == commit
+        repository, _ = mirror.open_revision(Location(served.url), commit, served.cache)
+        reader = ObjectReader(repository)
+        limit = reader.entry(commit, b"limit")
+        assert limit is not None and reader.find(limit.id) is not None
+        ids = [entry.id for name in large_files() if (entry := reader.entry(commit, name.encode()))]
+        assert len(ids) == 3
+        assert [reader.find(id) for id in ids] == [None] * 3
+        requests.clear()
+        mirror.fetch_blobs(Location(served.url), ids, served.cache)
+        assert len(requests) <= 3
+        found = dict(ObjectReader(repository).read(ids))
+        assert list(found.values()) == list(large_files().values())
+
+
+def test_a_server_without_filters_gives_all(served: Served) -> None:
+    served.bare.run("config", "uploadpack.allowFilter", "false")
+    for name, content in large_files().items():
+        served.work.write(name, content)
+    commit = served.work.commit_all()
+    served.push()
+    assert served.open() == commit
+    assert objects_of(served).count(f"blob {mirror.BLOB_LIMIT + 1}") == 3
+
+
+def test_only_what_is_new_is_fetched(served: Served) -> None:
+    served.bare.run("config", "uploadpack.allowFilter", "true")
+    for number in range(200):
+        served.work.write(f"many/{number}", random.Random(number).randbytes(1000))
+    served.work.commit_all()
+    served.push()
+    served.open()
+    served.work.write("many/0", b"new")
+    served.work.commit_all()
+    served.push()
+    before = {path: path.stat().st_size for path in served.directory.glob("objects/pack/*.pack")}
+    served.open()
+    [new] = set(served.directory.glob("objects/pack/*.pack")) - before.keys()
+    assert new.stat().st_size < max(before.values()) / 5
+
+
+def test_many_fetches_leave_few_packs_and_open_readers_go_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_MAX_PACKS", 3)
+    served.bare.run("config", "uploadpack.allowFilter", "true")
+    first = served.open()
+    repository, _ = mirror.open_revision(Location(served.url), first, served.cache)
+    reader = ObjectReader(repository)
+    assert reader.find(first) is not None
+    commits = []
+    for number in range(5):
+        commits.append(served.commit(f"more {number}"))
+        served.push()
+        assert served.open() == commits[-1]
+        assert len(list(served.directory.glob("objects/pack/*.pack"))) <= 4
+    for commit in (first, *commits):
+        entry = reader.entry(commit, b"file-2")
+        assert entry is not None and reader.find(entry.id) is not None
+        assert served.open(commit) == commit
+
+
+@pytest.fixture
+def dumb(tmp_path: Path) -> Iterator[str]:
+    """Plain files behind a web server."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "served"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_repository_of_plain_files_behind_a_web_server_is_read(tmp_path: Path, dumb: str) -> None:
+    (tmp_path / "served").mkdir()
+    served = Served(tmp_path, dumb)
+    served.bare.run("update-server-info")
+    one, two, three = served.commits
+    kinds = {None: three, "v1": one, "side": two, "main~2": one, two: two, three[:9]: three}
+    assert {rev: served.open(rev) for rev in kinds} == kinds
+    with pytest.raises(RevisionNotFoundError, match="no such revision: nothing"):
+        served.open("nothing")
+    assert mirror.commits_between(Location(served.url), one, three, served.cache) == 2
+
+
+# How commits stand to each other
+
+
+def test_the_commits_between_two_are_counted(served: Served) -> None:
+    one, two, three = served.commits
+    served.work.run("checkout", "--quiet", "--orphan", "other")
+    other = served.commit("other")
+    served.push()
+    for url in (served.url, str(served.bare.path)):
+        location = Location(url)
+        assert mirror.commits_between(location, one, three, served.cache) == 2
+        assert mirror.commits_between(location, three, three, served.cache) == 0
+        for old, new in ((three, one), (other, three), (one, other), ("0" * 40, three)):
+            assert mirror.commits_between(location, old, new, served.cache) is None
+    new = served.commit("more")
+    served.push()
+    assert mirror.commits_between(Location(served.url), other, new, served.cache) == 1
+    assert two
+
+
+def test_commits_are_counted_without_their_content(served: Served) -> None:
+    served.bare.run("config", "uploadpack.allowFilter", "true")
+    one, _, three = served.commits
+    served.open()
+    assert mirror.commits_between(Location(served.url), one, three, served.cache) == 2
+    history = Git(served.directory / "history")
+    kinds = history.out("cat-file", "--batch-all-objects", "--batch-check=%(objecttype)").split()
+    assert set(kinds) == {"commit", "tag"}
+
+
+def test_a_commit_that_no_branch_has_is_counted_from(served: Served) -> None:
+    alone = served.work.out("commit-tree", "-p", "HEAD", "-m", "alone", "HEAD^{tree}")
+    served.work.run("push", "--quiet", "origin", f"{alone}:refs/pull/1/head")
+    assert mirror.commits_between(Location(served.url), served.commits[0], alone, served.cache) == 3

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from git_datareg import remote
-from git_datareg.errors import GitError, RepositoryNotFoundError, UsageError
+from git_datareg.errors import GitError, RepositoryNotFoundError
 from git_datareg.git import repository
-from git_datareg.location import Location
 from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref
 from git_datareg.remote import Options
 from tests.support.gitrun import Git
@@ -94,14 +93,6 @@ def test_an_option_that_is_not_known_is_not_taken() -> None:
     assert not options.asks_object_format
     options.set("object-format", "")
     assert options.asks_object_format
-
-
-def test_only_what_git_serves_itself_is_reached() -> None:
-    for url in ("/path", "host:path", "https://host/", "git://host/", "file:///x"):
-        remote.check(Location(url))
-    for url in ("ext::sh -c x", "fd::1", "s3://bucket", "foo::bar"):
-        with pytest.raises(UsageError):
-            remote.check(Location(url))
 
 
 def test_a_remote_is_told_from_a_bare_url(there: Git, tmp_path: Path) -> None:

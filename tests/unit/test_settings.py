@@ -48,6 +48,14 @@ def test_storages_come_from_the_tracked_file() -> None:
     assert found.storage("origin").origin == "file:.datareg"
 
 
+def test_private_addresses_are_the_users_to_allow() -> None:
+    assert not built().allow_private
+    assert not built(b"[datareg]\n\tallowPrivate = true\n").allow_private
+    assert built(allowprivate="yes").allow_private
+    with pytest.raises(UsageError, match="allowPrivate"):
+        built(allowprivate="perhaps")
+
+
 def test_the_user_s_configuration_wins_key_by_key() -> None:
     found = built(TRACKED, storage="mirror", mirror__url="/mnt/mirror", origin__readonly="yes")
     assert found.default == "mirror"

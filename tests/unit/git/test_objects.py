@@ -55,21 +55,33 @@ def test_a_tree_is_listed_in_one_level_or_whole(git: Git, opened: Repository) ->
 
 
 def test_a_path_names_a_file_or_what_is_in_a_directory(opened: Repository) -> None:
-    below = objects.tree_entries(opened, "HEAD", b"sub", recursive=False)
+    [itself] = objects.tree_entries(opened, "HEAD", b"sub", recursive=False)
+    assert itself.kind == "tree"
+    below = objects.tree_entries(opened, "HEAD", b"sub/", recursive=False)
     assert [entry.path for entry in below] == [b"sub/b", b"sub/deep", b"sub/\xe9"]
     [entry] = objects.tree_entries(opened, "HEAD", b"sub/\xe9", recursive=False)
     assert entry.size == 1
     assert objects.tree_entries(opened, "HEAD", b"su", recursive=True) == []
 
 
-def test_ids_and_contents_are_found_by_path(git: Git, opened: Repository) -> None:
-    assert objects.tree_id(opened, "HEAD", b"sub/b") == id_of(git, b"bb")
-    assert objects.tree_id(opened, "HEAD", b"") == git.out("rev-parse", "HEAD^{tree}")
-    assert objects.tree_id(opened, "HEAD", b"nothing") is None
+def test_contents_are_found_by_path(opened: Repository) -> None:
     assert objects.blob_at(opened, "HEAD", "sub/b") == b"bb"
     assert objects.blob_at(opened, "", "a") == b"a"
     assert objects.blob_at(opened, "HEAD", "sub") is None
     assert objects.blob_at(opened, "nothing", "a") is None
+
+
+def test_the_paths_of_a_tree_come_in_the_order_of_their_bytes(opened: Repository) -> None:
+    paths = objects.tree_paths(opened, "HEAD").split(b"\0")
+    assert paths == [*sorted([*FILES, b"link"]), b""]
+    assert objects.tree_paths(opened, "HEAD", b"sub").split(b"\0")[0].startswith(b"sub/")
+    assert objects.tree_paths(opened, "HEAD", b"nothing") == b""
+
+
+def test_sizes_of_what_is_here_are_told(git: Git, opened: Repository) -> None:
+    ids = [id_of(git, b"bb"), "1" * len(id_of(git, b"bb")), id_of(git, b"a")]
+    assert objects.sizes(opened, ids) == {ids[0]: 2, ids[2]: 1}
+    assert objects.sizes(opened, []) == {}
 
 
 def test_blobs_are_read_in_order_each_once(git: Git, opened: Repository) -> None:

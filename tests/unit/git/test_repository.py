@@ -108,7 +108,7 @@ def test_a_revision_is_resolved_to_a_commit(git: Git) -> None:
         assert found.resolve(name) == git.head()
 
 
-@pytest.mark.parametrize("name", ["nothing", "HEAD:sub", "-x", "--all", "", "main~9"])
+@pytest.mark.parametrize("name", ["nothing", "HEAD:sub", "-x", "--all", "", "main~9", "^main"])
 def test_what_is_no_commit_is_no_revision(git: Git, name: str) -> None:
     with pytest.raises(RevisionNotFoundError):
         repository.find(str(git.path)).resolve(name)
