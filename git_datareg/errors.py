@@ -16,7 +16,7 @@
     │   ├── StorageNotConfiguredError  nowhere to put or get objects
     │   ├── StorageNotFoundError       the configured place is not there
     │   ├── StorageDeniedError         (also PermissionError)
-    │   ├── StorageReadOnlyError       a write to a place that is only read
+    │   ├── StorageReadOnlyError       (also OSError) a write to a place that is only read
     │   └── StorageUnavailableError    may work later: network, server, disk
     ├── CorruptError              6
     │   ├── IntegrityError             bytes that are not what their name says
@@ -136,8 +136,10 @@ class StorageDeniedError(StorageError, PermissionError):
     errno = 13  # EACCES
 
 
-class StorageReadOnlyError(StorageError):
-    """A write to a storage that can only be read."""
+class StorageReadOnlyError(StorageError, OSError):
+    """A write to a storage, or a registry, that can only be read."""
+
+    errno = 30  # EROFS
 
 
 class StorageUnavailableError(StorageError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Generator
 from typing import BinaryIO
 
 from git_datareg.digest import Digest
@@ -79,18 +80,41 @@ class ObjectStorage:
         OSError when the directory can't take it.
         """
         self._check()
-        with self.storage.open(object_key(pointer.digest)) as source, into.writer() as writer:
-            # One byte more than promised is enough to know that it is wrong.
-            left = pointer.size + 1
+        try:
+            with self.storage.open(object_key(pointer.digest)) as source:
+                self._copy(source, pointer, into)
+        except IntegrityError as error:
+            raise IntegrityError(
+                f"corrupt object {pointer.digest} in {self}", *error.hints
+            ) from error
+
+    def _copy(self, source: BinaryIO, pointer: Pointer, into: ObjectDirectory) -> None:
+        # One byte more than promised is enough to know that it is wrong.
+        left = pointer.size + 1
+        if left <= _CHUNK:
+            into.put(pointer, self._read_all(source, left))
+            return
+        with into.writer() as writer:
             while left and (chunk := self._read(source, min(left, _CHUNK))):
                 writer.write(chunk)
                 left -= len(chunk)
-            try:
-                writer.commit(pointer)
-            except IntegrityError as error:
-                raise IntegrityError(
-                    f"corrupt object {pointer.digest} in {self}", *error.hints
-                ) from error
+            writer.commit(pointer)
+
+    def pieces(
+        self, pointer: Pointer, offset: int, length: int, step: int
+    ) -> Generator[bytes, None, None]:
+        """A range of an object's bytes in pieces of `step` bytes (the last may have less).
+
+        Nothing is verified, and it ends early where the storage does: callers
+        check both. At most one piece is in memory. To close the iterator, or to
+        drop it, ends the request. Raises ObjectNotFoundError when the storage
+        has no such object; what it raises comes with the first piece.
+        """
+        self._check()
+        with self.storage.open(object_key(pointer.digest), offset, length) as source:
+            while length and (piece := self._read_all(source, min(step, length))):
+                length -= len(piece)
+                yield piece
 
     def url(self, digest: Digest) -> str:
         """A URL that names the object; nothing is looked up."""
@@ -103,6 +127,16 @@ class ObjectStorage:
             raise
         except OSError as error:
             raise StorageUnavailableError(f"{error.strerror or error}: {self}") from error
+
+    def _read_all(self, source: BinaryIO, size: int) -> bytes:
+        """So many bytes, also from a stream that gives less at a time; less only at its end."""
+        first = self._read(source, size)
+        if not first or len(first) == size:
+            return first
+        found = bytearray(first)
+        while len(found) < size and (more := self._read(source, size - len(found))):
+            found += more
+        return bytes(found)
 
     def _put_marker(self) -> bool:
         return self.storage.put(MARKER_KEY, io.BytesIO(MARKER), len(MARKER))

@@ -50,6 +50,26 @@ def test_the_api_is_at_hand_without_an_import_of_its_own() -> None:
     assert "git_datareg.api" in loaded_by("import git_datareg; git_datareg.api")
 
 
+def test_the_api_loads_nothing_that_it_does_not_need() -> None:
+    heavy = {"fsspec", "numpy", "pandas", "asyncio", "argparse", "concurrent.futures", "tqdm"}
+    assert not heavy & loaded_by("import git_datareg.api")
+
+
+def test_the_api_says_what_it_gives() -> None:
+    from git_datareg import api
+
+    for name in api.__all__:
+        value = getattr(api, name)
+        assert inspect.getdoc(value), name
+        if inspect.isfunction(value):
+            assert value.__annotations__.keys() == {*inspect.signature(value).parameters, "return"}
+
+
+def test_the_file_system_is_an_entry_point_of_fsspec() -> None:
+    [point] = importlib.metadata.entry_points(group="fsspec.specs", name="datareg")
+    assert point.value == "git_datareg.filesystem:DataregFileSystem"
+
+
 def test_the_package_alone_loads_no_more_than_the_errors() -> None:
     loaded = loaded_by("import git_datareg")
     assert loaded - {"__future__"} == {"git_datareg", "git_datareg.errors"}

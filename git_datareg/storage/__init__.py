@@ -58,9 +58,11 @@ class Storage(Protocol):
         """The value's size, or None when there is no such key."""
         ...
 
-    def open(self, key: str, offset: int = 0) -> BinaryIO:
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """The value's bytes from `offset` on, as a stream that the caller closes.
 
+        With `length` the caller reads no more than so many bytes, so that no
+        more need be asked for; whether the stream ends there is not promised.
         Raises ObjectNotFoundError when there is no such key. A stream may end
         early or hold wrong bytes: callers verify.
         """

@@ -13,7 +13,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import BinaryIO
+from io import FileIO
+from typing import BinaryIO, cast
 
 from git_datareg import files
 from git_datareg.errors import (
@@ -59,17 +60,19 @@ class LocalStorage:
             raise self._fault(error) from error
         return Info(key, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
-    def open(self, key: str, offset: int = 0) -> BinaryIO:
-        """See Storage."""
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+        """See Storage; a file has no need of `length`."""
         try:
-            stream = open(self._path(key), "rb", opener=_open_file)  # noqa: SIM115 - caller closes
+            # Readers take large pieces: a buffer would only cost system calls.
+            stream = FileIO(_open_file(self._path(key), os.O_RDONLY))
         except _ABSENT:
             self._check_root()
             raise ObjectNotFoundError(f"not in {self.location}: {key}") from None
         except OSError as error:
             raise self._fault(error) from error
-        stream.seek(offset)
-        return stream
+        if offset:
+            stream.seek(offset)
+        return cast(BinaryIO, stream)
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage."""

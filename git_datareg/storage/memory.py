@@ -36,12 +36,12 @@ class MemoryStorage:
         value = self._values.get(checked(key))
         return None if value is None else Info(key, len(value))
 
-    def open(self, key: str, offset: int = 0) -> BinaryIO:
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """See Storage."""
         value = self._values.get(checked(key))
         if value is None:
             raise ObjectNotFoundError(f"not in {self.location}: {key}")
-        return io.BytesIO(value[offset:])
+        return io.BytesIO(value[offset : None if length is None else offset + length])
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage."""

@@ -156,6 +156,16 @@ def test_reading_begins_at_the_offset(storage: Storage, offset: int) -> None:
     assert read(storage, KEY, offset) == LARGE[offset:]
 
 
+@pytest.mark.parametrize("length", [0, 1, 1500, len(LARGE)])
+@pytest.mark.parametrize("offset", [0, 1000, len(LARGE) - 7])
+def test_a_reader_of_a_part_gets_it(storage: Storage, offset: int, length: int) -> None:
+    put(storage, KEY, LARGE)
+    with storage.open(KEY, offset, length) as stream:
+        assert stream.read(length) == LARGE[offset : offset + length]
+    with pytest.raises(ObjectNotFoundError):
+        storage.open(KEY + "/x", offset, length)
+
+
 @pytest.mark.parametrize(
     "key", ["", "/x", "x/", "a//b", ".", "..", "../x", "a/../b", ".hidden", "a/.b", "\u00e9"]
 )

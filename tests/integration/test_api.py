@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import pickle
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,9 +28,11 @@ from tests.support.consumers import (
     consumer,
     gallery,
 )
-from tests.support.filtered import data, pointer
+from tests.support.filtered import data, object_file, pointer
 from tests.support.githttp import serve
 from tests.support.gitrun import Git, clone
+
+LARGE = data("large", 10_000_001)
 
 
 @pytest.fixture
@@ -64,6 +68,33 @@ def test_text_is_decoded_with_any_line_ends(source: Source, mode: str) -> None:
         api.read("text.dat", repo=source.url)
     with pytest.raises(LookupError):
         api.read("text.dat", repo=source.url, encoding="no-such-encoding")
+
+
+def test_text_is_read_as_python_reads_it(source: Source) -> None:
+    source.work.write("text.dat", b"eins\r\nzw\xffei\n")
+    source.publish()
+    for arguments in (
+        {"errors": "replace"},
+        {"errors": "ignore", "newline": ""},
+        {"encoding": "latin-1", "newline": "\n"},
+        {"mode": "tr", "encoding": "latin-1", "newline": "\r\n"},
+    ):
+        with (
+            api.open("text.dat", repo=source.url, **arguments) as stream,
+            open(source.work.path / "text.dat", **{"encoding": "utf-8"} | arguments) as same,
+        ):
+            assert list(stream) == list(same)
+    assert api.read("text.dat", source.url, None, "r", "utf-8", "ignore", "") == "eins\r\nzwei\n"
+
+
+def test_arguments_that_can_not_be_meant_are_told_before_a_look_at_the_registry() -> None:
+    with pytest.raises(LookupError):
+        api.open("x", repo="/nowhere", encoding="no-such-encoding")
+    with pytest.raises(ValueError, match="newline"):
+        api.open("x", repo="/nowhere", newline="x")
+    for name in ("encoding", "errors", "newline"):
+        with pytest.raises(git_datareg.UsageError, match=name):
+            api.open("x", repo="/nowhere", mode="rb", **{name: "utf-8"})
 
 
 @pytest.mark.parametrize("mode", ["w", "a", "r+", "wb", "x", "rU", "b", ""])
@@ -249,6 +280,115 @@ def test_threads_can_share_it(source: Source) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(read, range(48)))
+
+
+@pytest.fixture
+def large(source: Source) -> Source:
+    source.work.write("large.bin", LARGE)
+    source.publish()
+    return source
+
+
+def test_a_large_file_is_read_without_the_rest(large: Source, home: Path) -> None:
+    with api.open("large.bin", repo=large.url, mode="rb") as stream:
+        assert stream.seekable() and stream.readable() and not stream.writable()
+        stream.seek(-100, os.SEEK_END)
+        assert stream.read() == LARGE[-100:]
+        stream.seek(4_000_000)
+        assert stream.read(1000) == LARGE[4_000_000:4_001_000]
+    assert not object_file(home / "datareg-cache", LARGE).exists()
+
+
+def test_a_large_file_that_was_read_whole_needs_no_storage(large: Source) -> None:
+    with api.open("large.bin", repo=large.url, mode="rb") as stream:
+        while stream.read(999_999):
+            pass
+    shutil.rmtree(large.storage)
+    assert api.read("large.bin", repo=large.url, mode="rb") == LARGE
+
+
+def test_a_large_file_is_never_read_whole_with_wrong_bytes(large: Source) -> None:
+    stored = large.object(LARGE)
+    stored.chmod(0o644)
+    stored.write_bytes(LARGE[:-1] + b"X")
+    with api.open("large.bin", repo=large.url, mode="rb") as stream:
+        assert stream.read(100) == LARGE[:100]
+        with pytest.raises(git_datareg.IntegrityError, match=str(large.storage)):
+            stream.read()
+    with pytest.raises(git_datareg.IntegrityError):
+        api.read("large.bin", repo=large.url, mode="rb")
+    with pytest.raises(git_datareg.IntegrityError):
+        api.open("large.bin", repo=large.url, mode="rb", stream=False)
+    stored.write_bytes(LARGE[:-1])
+    with pytest.raises(git_datareg.IntegrityError, match="bytes instead of"):
+        api.open("large.bin", repo=large.url, mode="rb")
+    stored.unlink()
+    with pytest.raises(git_datareg.ObjectNotFoundError):
+        api.open("large.bin", repo=large.url, mode="rb")
+
+
+def test_a_large_file_that_is_wanted_whole_is_here_at_once(large: Source, home: Path) -> None:
+    with api.open("large.bin", repo=large.url, mode="rb", stream=False) as stream:
+        assert object_file(home / "datareg-cache", LARGE).stat().st_size == len(LARGE)
+        assert stream.read(10) == LARGE[:10]
+
+
+def test_a_large_pointer_in_a_work_tree_is_read(large: Source, tmp_path: Path) -> None:
+    env = {"GIT_DATAREG_SKIP_SMUDGE": "1"}
+    Git(tmp_path).run("clone", "--quiet", f"datareg::{large.url}", "copy", env=env)
+    with api.open("large.bin", repo=tmp_path / "copy", mode="rb") as stream:
+        stream.seek(-10, os.SEEK_END)
+        assert stream.read() == LARGE[-10:]
+    large.object(LARGE).unlink()
+    with pytest.raises(git_datareg.ObjectNotFoundError):
+        api.open("large.bin", repo=tmp_path / "copy", mode="rb")
+
+
+def test_files_are_read_from_where_the_storage_has_moved_to(large: Source, tmp_path: Path) -> None:
+    large.work.run("tag", "before")
+    large.work.run("push", "--quiet", "origin", "before")
+    large.store_at(tmp_path / "disk")
+    shutil.rmtree(large.storage)
+    assert api.read("model.bin", repo=large.url, rev="before", mode="rb") == MODEL
+    assert api.read("large.bin", repo=large.url, rev="before", mode="rb") == LARGE
+
+
+def test_a_stream_needs_no_context(
+    large: Source, home: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    def open_files() -> int:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    before = open_files()
+    for path in ("large.bin", "model.bin", "faces/README.md"):
+        for repo in (large.url, large.work.path):
+            assert api.open(path, repo=repo, mode="rb").read(1)
+    assert api.open("notes.txt", repo=large.url).read() == "notes\n"
+    assert open_files() == before
+    assert not list(recwarn)
+    assert not [path for path in (home / "datareg-cache/tmp").iterdir() if path.is_file()]
+
+
+def test_a_stream_can_be_shared_by_threads(large: Source) -> None:
+    lock = threading.Lock()
+    with api.open("large.bin", repo=large.url, mode="rb") as stream:
+
+        def part(number: int) -> bool:
+            position = number * 1_000_003 % len(LARGE)
+            with lock:
+                stream.seek(position)
+                return stream.read(100) == LARGE[position : position + 100]
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(part, range(64)))
+
+
+def test_a_file_that_is_gone_from_the_work_tree_is_not_found(source: Source) -> None:
+    (source.work.path / "model.bin").unlink()
+    with pytest.raises(git_datareg.PathNotFoundError, match=r"model\.bin"):
+        api.read("model.bin", repo=source.work.path)
+    assert api.read("model.bin", repo=source.work.path, rev="HEAD", mode="rb") == MODEL
 
 
 def test_what_was_read_once_needs_no_storage(source: Source) -> None:

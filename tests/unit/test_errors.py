@@ -86,6 +86,7 @@ def test_exit_codes_are_those_of_the_contract(name: str, code: int) -> None:
         ("IsDirectoryError", IsADirectoryError, errno.EISDIR),
         ("TargetExistsError", FileExistsError, errno.EEXIST),
         ("StorageDeniedError", PermissionError, errno.EACCES),
+        ("StorageReadOnlyError", OSError, errno.EROFS),
     ],
 )
 def test_python_people_catch_what_they_expect(

@@ -164,7 +164,7 @@ def test_no_more_than_the_promised_bytes_are_taken(cache: ObjectDirectory) -> No
             return b"x" * size
 
     class Lying(MemoryStorage):
-        def open(self, key: str, offset: int = 0) -> BinaryIO:
+        def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
             if key == MARKER_KEY:
                 return super().open(key, offset)
             return cast(BinaryIO, Endless())
@@ -172,6 +172,62 @@ def test_no_more_than_the_promised_bytes_are_taken(cache: ObjectDirectory) -> No
     with pytest.raises(IntegrityError):
         ObjectStorage(Lying(Location("memory://a"))).download(POINTER, cache)
     assert Endless.taken == POINTER.size + 1
+
+
+def pieces(storage: Storage, offset: int, length: int, step: int = 6) -> list[bytes]:
+    return list(ObjectStorage(storage).pieces(POINTER, offset, length, step))
+
+
+def test_a_part_of_an_object_comes_in_pieces(storage: Storage) -> None:
+    put(storage, KEY, DATA)
+    assert pieces(storage, 0, len(DATA)) == [b"conten", b"t of a", b"n obje", b"ct"]
+    assert pieces(storage, 3, 7) == [DATA[3:9], DATA[9:10]]
+    assert pieces(storage, 3, 6) == [DATA[3:9]]
+    assert pieces(storage, 3, 0) == []
+    assert pieces(storage, 15, 10**6) == [DATA[15:]]
+
+
+def test_pieces_are_full_also_from_a_storage_that_gives_less_at_a_time(storage: Storage) -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: Any = -1) -> bytes:
+            return super().read(min(size, 4))
+
+    class Trickling(MemoryStorage):
+        def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+            return Slow(super().open(key, offset, length).read())
+
+    trickling = Trickling(Location("memory://a"))
+    put(trickling, KEY, DATA)
+    assert pieces(trickling, 0, len(DATA), 15) == [DATA[:15], DATA[15:]]
+
+
+def test_only_the_part_is_asked_for_and_let_go_of_early() -> None:
+    asked = []
+
+    class Noting(MemoryStorage):
+        def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
+            stream = super().open(key, offset, length)
+            asked.append((offset, length, stream))
+            return stream
+
+    place = Noting(Location("memory://a"))
+    put(place, KEY, DATA)
+    parts = ObjectStorage(place).pieces(POINTER, 3, 9, 4)
+    assert asked == []
+    assert next(parts) == DATA[3:7]
+    [(offset, length, stream)] = asked
+    assert (offset, length, stream.closed) == (3, 9, False)
+    parts.close()
+    assert stream.closed
+
+
+def test_pieces_of_what_is_not_there_or_not_understood_are_a_fault(storage: Storage) -> None:
+    with pytest.raises(ObjectNotFoundError):
+        pieces(storage, 0, 5)
+    put(storage, KEY, DATA)
+    put(storage, MARKER_KEY, b'{"format": 2}')
+    with pytest.raises(CorruptError, match="format 2"):
+        pieces(storage, 0, 5)
 
 
 def test_an_object_of_another_size_is_told_before_anything_is_moved(storage: Storage) -> None:
@@ -200,7 +256,7 @@ def test_a_read_that_fails_is_laid_to_the_storage(cache: ObjectDirectory, fault:
             raise fault
 
     class Failing(MemoryStorage):
-        def open(self, key: str, offset: int = 0) -> BinaryIO:
+        def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
             return Broken()
 
     with pytest.raises(StorageUnavailableError, match="memory://a"):
@@ -214,7 +270,7 @@ def test_a_fault_of_ours_comes_through_a_read_as_it_is(cache: ObjectDirectory) -
             raise ObjectNotFoundError("gone meanwhile")
 
     class Failing(MemoryStorage):
-        def open(self, key: str, offset: int = 0) -> BinaryIO:
+        def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
             return Broken() if key == KEY else super().open(key)
 
     with pytest.raises(ObjectNotFoundError, match="gone meanwhile"):
