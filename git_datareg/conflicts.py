@@ -6,7 +6,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from git_datareg import registry
-from git_datareg.errors import LocalChangesError, PathNotFoundError, PointerError
+from git_datareg.errors import (
+    LocalChangesError,
+    MetafileError,
+    PathNotFoundError,
+    PointerError,
+    RevisionNotFoundError,
+)
 from git_datareg.git import config, index, objects
 from git_datareg.git.index import IndexEntry
 from git_datareg.git.repository import Repository
@@ -73,17 +79,38 @@ def _staged_changes(
     target: Target, metafile: Metafile, source: Source, staged: Mapping[bytes, IndexEntry]
 ) -> set[bytes]:
     """Paths whose staged content is not what the import brought."""
-    if not objects.existing(source.repository, [metafile.commit]):
-        # History was rewritten: there is nothing to compare with.
-        return set()
-    old = source._replace(commit=metafile.commit)
     try:
-        had = registry.files(old, metafile.path, metafile.include, metafile.exclude)
+        old = registry.at(source, metafile.commit)
+        had = registry.taken(old, metafile.path, metafile.include, metafile.exclude)
+    except RevisionNotFoundError:
+        brought = _as_committed(target, metafile)
     except PathNotFoundError:
+        brought = None
+    else:
+        ids = registry.ids_in(target.repository.object_format, old, had)
+        brought = {target.path_of(path): ids[each.id] for path, each in had.items()}
+    if brought is None:
+        # There is nothing to compare with.
         return set()
-    ids = registry.blob_ids(old, had, target.repository.object_format)
-    brought = {target.path_of(each.path): ids[each.blob] for each in had}
     return {path for path, entry in staged.items() if brought.get(path) != entry.id}
+
+
+def _as_committed(target: Target, metafile: Metafile) -> dict[bytes, str] | None:
+    """What was committed here together with the metafile, where the source's history is gone."""
+    repository = target.repository
+    path = os.fsdecode(target.metafile)
+    code, output, _ = repository.run_unchecked(
+        "--literal-pathspecs", "rev-list", "--max-count=1", "HEAD", "--", path
+    )
+    commit = output.decode().strip()
+    text = objects.blob_at(repository, commit, path) if code == 0 and commit else None
+    try:
+        if text is None or Metafile.parse(text, path).commit != metafile.commit:
+            return None
+    except MetafileError:
+        return None
+    entries = objects.tree_entries(repository, commit, target.path, recursive=True)
+    return {entry.path: entry.id for entry in entries}
 
 
 def _edited(
@@ -128,11 +155,36 @@ def _is_as_in(source: Source, file: SourceFile, path: bytes) -> bool:
 def _is_as_staged(
     repository: Repository, entry: IndexEntry, small: bytes | None, path: bytes
 ) -> bool:
+    pointer = _pointer(small) if small is not None else None
+    is_symlink = entry.mode == "120000"
+    return _holds(path, pointer, entry.id, repository, is_symlink=is_symlink) or (
+        pointer is None
+        and not is_symlink
+        and _has_line_ends(path)
+        and _added(repository, path) == entry.id
+    )
+
+
+def _has_line_ends(path: bytes) -> bool:
+    """Whether a file may be another for git only by its line ends (core.autocrlf)."""
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        return b"\r\n" in file.read()
+
+
+def _added(repository: Repository, path: bytes) -> str:
+    """The id of the blob that git would add for a plain file."""
+    name = os.path.relpath(os.fsdecode(path), repository.top)
+    output = repository.run("hash-object", f"--path={name}", "--", name)
+    return output.decode().strip()
+
+
+def _pointer(text: bytes) -> Pointer | None:
     try:
-        pointer = Pointer.parse(small) if small is not None else None
+        return Pointer.parse(text)
     except PointerError:
-        pointer = None
-    return _holds(path, pointer, entry.id, repository, is_symlink=entry.mode == "120000")
+        return None
 
 
 def _holds(

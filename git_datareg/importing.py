@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from git_datareg import conflicts, delivery, imports, placing, recording, registry
-from git_datareg.errors import LocalChangesError, PathNotFoundError, UsageError
+from git_datareg import chains, conflicts, delivery, imports, placing, recording, registry
+from git_datareg.errors import IntegrityError, LocalChangesError, UsageError
 from git_datareg.files import new_file, write_atomically
 from git_datareg.git import index, objects
 from git_datareg.git.index import IndexEntry
 from git_datareg.git.repository import Repository
 from git_datareg.imports import Target
-from git_datareg.location import Location
+from git_datareg.installing import set_up
 from git_datareg.metafile import SUFFIX, Metafile
+from git_datareg.objects import ObjectDirectory
+from git_datareg.pointer import Pointer
 from git_datareg.registry import Source, SourceFile
-from git_datareg.remote import set_up
 from git_datareg.sources import Project
+from git_datareg.standing import Opener, State
 from git_datareg.transfer import Advance, no_progress
 
 _CHUNK = 1024 * 1024
 #: Bytes of plain files that are in memory at once, or one file.
 _PART = 64 * 1024 * 1024
-
-#: Opens a source at a revision: what to read, and at which.
-Opener = Callable[[Location, "str | None"], Source]
 
 
 class Changes(NamedTuple):
@@ -49,22 +49,13 @@ class Changes(NamedTuple):
         return bool(self.added or self.changed or self.removed)
 
 
-class State(NamedTuple):
-    """One import and how it stands to its source."""
-
-    target: Target
-    metafile: Metafile
-    source: Source
-    #: Whether the source's path is another tree than what we have.
-    behind: bool
-
-
 def add(
     project: Project,
     source: Source,
     path: str,
     target: Target,
     *,
+    opener: Opener,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     replace: bool = False,
@@ -77,7 +68,8 @@ def add(
 
     All or nothing: after a fault neither data nor metafile are there. Raises
     TargetExistsError for a taken target unless it may be replaced, or is what
-    an import that was killed left.
+    an import that was killed left; RefusedError when the source has these files
+    from the target, as `opener` finds out.
     """
     around = imports.enclosing(target)
     if around is not None:
@@ -90,6 +82,7 @@ def add(
     if not _is_unfinished(target, source, wanted):
         for taken, name in ((target.file, target.path), (target.file + SUFFIX, target.metafile)):
             delivery.check_free(taken, os.fsdecode(name), replace=replace)
+    chains.refuse_circle(project, target, source, path, opener)
     metafile = Metafile(
         url=str(source.location),
         path=os.fsdecode(registry.normal(path)) or ".",
@@ -105,54 +98,48 @@ def add(
     )
 
 
-def examine(target: Target, opener: Opener, rev: str | None = None) -> State:
-    """How an import stands to its source now (at another revision `rev`, if given)."""
-    metafile = imports.read(target)
-    location = Location.parse(metafile.url).absolute(target.repository.top)
-    source = opener(location, rev or metafile.rev)
-    behind = False
-    if source.commit != metafile.commit:
-        there = registry.state_of(source, source.commit, metafile.path)
-        if there is None:
-            raise PathNotFoundError(
-                f"no such path any more: {metafile.path} in {source.location}, "
-                f"imported to {os.fsdecode(target.path)}"
-            )
-        behind = there != registry.state_of(source, metafile.commit, metafile.path)
-    return State(target, metafile, source, behind)
-
-
 def update(
     project: Project,
     state: State,
     *,
+    opener: Opener,
     replace: bool = False,
+    download: bool = True,
     jobs: int,
     advance: Advance = no_progress,
 ) -> Changes:
     """Bring an import to what its source is now; all or nothing.
 
-    Without a change at the source's path nothing is touched, but for a
-    revision that was switched. Raises LocalChangesError when files were
-    changed here, unless they may be replaced.
+    Without a change of its files nothing is touched, but for a revision that
+    was switched. Raises LocalChangesError when files were changed here, unless
+    they may be replaced, and RefusedError as `add` does.
     """
-    target, metafile, source, behind = state
-    if not behind:
-        if source.rev != metafile.rev:
-            switched = metafile._replace(rev=source.rev, commit=source.commit)
-            write_atomically(target.file + SUFFIX, switched.encode())
-            recording.stage(target, {}, (), {target.metafile: switched.encode()})
+    target, metafile, source = state.target, state.metafile, state.source
+    if state.difference is None or source is None:
+        if state.is_switched:
+            _switch(target, metafile, metafile._replace(rev=state.rev, commit=state.commit))
         return Changes(0, 0, 0, 0)
     wanted = registry.files(source, metafile.path, metafile.include, metafile.exclude)
     delivery.check(source, wanted)
+    chains.refuse_circle(project, target, source, metafile.path, opener)
     if not replace:
         conflicts.refuse_local_changes(target, metafile, source, wanted)
     new = metafile._replace(
-        commit=source.commit, rev=source.rev, storage=_hint(source, wanted) or metafile.storage
+        commit=state.commit, rev=state.rev, storage=_hint(source, wanted) or metafile.storage
     )
     return _bring_about(
-        project, source, wanted, target, new, download=True, jobs=jobs, advance=advance
+        project, source, wanted, target, new, download=download, jobs=jobs, advance=advance
     )
+
+
+def _switch(target: Target, old: Metafile, new: Metafile) -> None:
+    """Have the metafile say another revision; the work tree's comes last, as ever."""
+    recording.stage(target, {}, (), {target.metafile: new.encode()})
+    try:
+        write_atomically(target.file + SUFFIX, new.encode())
+    except BaseException:
+        recording.stage(target, {}, (), {target.metafile: old.encode()})
+        raise
 
 
 def _is_unfinished(target: Target, source: Source, wanted: Sequence[SourceFile]) -> bool:
@@ -185,12 +172,15 @@ def _bring_about(
     before = {entry.path: entry for entry in index.entries(repository, [target.path])}
     ids = registry.blob_ids(source, wanted, repository.object_format)
     entries = {target.path_of(each.path): (each.mode, ids[each.blob]) for each in wanted}
-    kept = _kept_files(target, wanted, before, entries)
+    unchanged = _unchanged_files(target, before)
+    kept = _kept_files(target, wanted, unchanged, entries)
     fetched = 0
     if download:
         needed = wanted if metafile.vendor else [each for each in wanted if each.path not in kept]
+        _save_moved(project, needed, unchanged, ids)
         fetched = delivery.bring(source, needed, project.local, jobs=jobs, advance=advance)
-    _store_blobs(repository, source, wanted)
+    held = {entry.id for entry in before.values()}
+    _store_blobs(repository, source, [each for each in wanted if ids[each.blob] not in held])
     files = wanted if download else [each._replace(pointer=None) for each in wanted]
     text = metafile.encode()
     if metafile.vendor:
@@ -218,29 +208,56 @@ def _bring_about(
     return _changes(before, entries, fetched)
 
 
-def _kept_files(
-    target: Target,
-    wanted: Sequence[SourceFile],
-    before: Mapping[bytes, IndexEntry],
-    entries: Mapping[bytes, tuple[str, str]],
-) -> dict[bytes, str]:
-    """Which files need not be written again, or fetched: those that are here, unchanged."""
-    same = [
-        (path, each)
-        for each in wanted
-        for path in [target.path_of(each.path)]
-        if path in before and (before[path].mode, before[path].id) == entries[path]
-    ]
-    if not same:
+def _unchanged_files(
+    target: Target, before: Mapping[bytes, IndexEntry]
+) -> dict[bytes, tuple[IndexEntry, str]]:
+    """The files of the work tree that are as they are staged, by path; no symlinks."""
+    if not before:
         return {}
     changed = set(index.changed_in_work_tree(target.repository, [target.path]))
     top = target.repository.top
     return {
-        each.path: file
-        for path, each in same
-        for file in [os.path.join(top, os.fsdecode(path))]
-        if not each.is_symlink and path not in changed and _has_size(file, each.size)
+        path: (entry, os.path.join(top, os.fsdecode(path)))
+        for path, entry in before.items()
+        if entry.is_file and path not in changed
     }
+
+
+def _kept_files(
+    target: Target,
+    wanted: Sequence[SourceFile],
+    unchanged: Mapping[bytes, tuple[IndexEntry, str]],
+    entries: Mapping[bytes, tuple[str, str]],
+) -> dict[bytes, str]:
+    """Which files need not be written again, or fetched: those that are here, unchanged."""
+    return {
+        each.path: file
+        for each in wanted
+        for path in [target.path_of(each.path)]
+        if path in unchanged
+        for entry, file in [unchanged[path]]
+        if (entry.mode, entry.id) == entries[path]
+        # A plain one may have line ends of this machine.
+        and (each.pointer is None or _has_size(file, each.size))
+    }
+
+
+def _save_moved(
+    project: Project,
+    needed: Iterable[SourceFile],
+    unchanged: Mapping[bytes, tuple[IndexEntry, str]],
+    ids: Mapping[str, str],
+) -> None:
+    """Put into the cache what is needed and only lies here under another name, or mode."""
+    files = {entry.id: file for entry, file in unchanged.values()}
+    for each in needed:
+        file = files.get(ids[each.blob])
+        if each.pointer is None or file is None or not _has_size(file, each.size):
+            continue
+        if project.local.find(each.pointer) is None:
+            # What was written to meanwhile is fetched.
+            with suppress(OSError, IntegrityError):
+                _keep(file, each.pointer, project.local.cache)
 
 
 def _has_size(file: str, size: int) -> bool:
@@ -261,8 +278,9 @@ def _carry_untracked(target: Target, new: str, tracked: Mapping[bytes, IndexEntr
     top = os.fsencode(target.file)
     for folder, folders, names in os.walk(top):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        below = folder[len(top) + 1 :] + b"/" if folder != top else b""
         for name in [*names, *links]:
-            path = os.path.relpath(os.path.join(folder, name), top)
+            path = below + name
             if target.path_of(path) not in tracked:
                 _carry(os.path.join(folder, name), os.path.join(os.fsencode(new), path))
 
@@ -289,12 +307,14 @@ def _store_blobs(repository: Repository, source: Source, wanted: Sequence[Source
         repository, {each.blob: each.pointer.encode() for each in wanted if each.pointer}.values()
     )
     part: list[bytes] = []
+    size = 0
     plain = (each for each in wanted if each.pointer is None)
     for _, content in registry.contents(source, plain):
         part.append(content)
-        if sum(map(len, part)) > _PART:
+        size += len(content)
+        if size > _PART:
             objects.write_blobs(repository, part)
-            part = []
+            part, size = [], 0
     objects.write_blobs(repository, part)
 
 
@@ -307,10 +327,15 @@ def _keep_own(project: Project, wanted: Iterable[SourceFile]) -> None:
             continue
         found = project.local.find(each.pointer)
         if found is not None:
-            with open(found, "rb") as file, own.writer() as writer:
-                while chunk := file.read(_CHUNK):
-                    writer.write(chunk)
-                writer.commit(each.pointer)
+            _keep(found, each.pointer, own)
+
+
+def _keep(path: str, pointer: Pointer, directory: ObjectDirectory) -> None:
+    """Copy an object's file into a directory of objects; raises IntegrityError if it is not one."""
+    with open(path, "rb") as file, directory.writer() as writer:
+        while chunk := file.read(_CHUNK):
+            writer.write(chunk)
+        writer.commit(pointer)
 
 
 def _changes(

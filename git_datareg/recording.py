@@ -134,6 +134,10 @@ def _current(
     top = os.fsencode(target.repository.top)
     for relative, was in results.items():
         path = target.path_of(relative)
+        if was.st_nlink == 1:
+            # If somebody has written to it since, git sees that its stat data is another.
+            yield path, EntryStat.from_stat(entries[path][1], was)
+            continue
         with suppress(OSError):
             now = os.lstat(os.path.join(top, path))
             if (now.st_mtime_ns, now.st_size, now.st_ino) == (

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             source,
             arguments.path,
             imports.target_for(project, out),
+            opener=workspace.open_source,
             include=arguments.include,
             exclude=arguments.exclude,
             replace=arguments.force,

@@ -8,6 +8,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from git_datareg import ui
+from git_datareg.standing import Report
+
 
 def put(line: str) -> None:
     """Print a line; bytes that are not UTF-8 come out as they were."""
@@ -17,6 +20,36 @@ def put(line: str) -> None:
     sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape") + b"\n")
 
 
+def put_lines(lines: Sequence[str]) -> None:
+    """Print lines, all at once."""
+    if lines:
+        put("\n".join(lines))
+
+
+def put_paths(paths: Sequence[str]) -> None:
+    """Print paths, each on a line of its own, as `ui.show` has them."""
+    # Almost always there is nothing to be quoted in any of very many.
+    put_lines(paths if "".join(paths).isprintable() else [ui.show(path) for path in paths])
+
+
 def put_json(value: Mapping[str, object] | Sequence[object]) -> None:
-    """Print a value as JSON; bytes that are not UTF-8 become lone surrogates (U+DC80 and on)."""
-    put(json.dumps(value, indent=2))
+    """Print a value as JSON; bytes that are not UTF-8 become lone surrogates (U+DC80 and on).
+
+    The rows of a list have a line each.
+    """
+    if isinstance(value, Mapping):
+        put(json.dumps(value, indent=2))
+    else:
+        # Without an indent the encoder is one in C.
+        rows = ",\n  ".join(map(json.dumps, value))
+        put(f"[\n  {rows}\n]" if rows else "[]")
+
+
+def standing(found: Report) -> str:
+    """How an import stands to its source, in words."""
+    if not found.behind:
+        return "up to date"
+    how = f" by {ui.count(found.commits, 'commit')}" if found.commits is not None else ""
+    if found.rewritten:
+        how = ", history was rewritten"
+    return f"behind{how}: {found.added} added, {found.changed} changed, {found.removed} removed"

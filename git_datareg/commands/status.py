@@ -6,13 +6,15 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from git_datareg import importing, imports, pushing, ui, working
+from git_datareg import imports, pushing, standing, ui, working
+from git_datareg.commands import printing
 from git_datareg.commands.parsing import add_json
 from git_datareg.commands.printing import put, put_json
 from git_datareg.errors import DataregError, PartialError
 from git_datareg.git import objects
 from git_datareg.imports import Target
 from git_datareg.sources import Project
+from git_datareg.standing import Report
 from git_datareg.workspace import Workspace
 
 _TITLES = {
@@ -84,12 +86,17 @@ def _imports(
 ) -> list[dict[str, object]]:
     """A row for each import that can be read; what can't is in `failures` then."""
     rows = []
+    opener = standing.remembered(workspace.open_source)
     for target in imports.find_all(workspace.project):
         try:
             row = _import_row(target)
             rows.append(row)
             if ask:
-                row["behind"] = importing.examine(target, workspace.open_source).behind
+                state = standing.examine(target, opener)
+                found = standing.report(state)
+                row |= found._asdict()
+                if (warning := standing.rewriting(state, found)) is not None:
+                    ui.warn(warning)
         except DataregError as error:
             failures.append(error)
     return rows
@@ -101,9 +108,9 @@ def _import_row(target: Target) -> dict[str, object]:
         "target": os.fsdecode(target.path),
         "url": metafile.url,
         "path": metafile.path,
+        **dict.fromkeys(Report._fields),
         "rev": metafile.rev,
         "commit": metafile.commit,
-        "behind": None,
     }
 
 
@@ -122,11 +129,16 @@ def _text(found: dict[str, list[dict[str, object]]], tracked: int) -> str:
 
 
 def _import_lines(rows: Sequence[dict[str, object]]) -> list[str]:
-    states = {None: "", True: "  behind: git datareg update", False: "  up to date"}
     lines = []
     for row in rows:
-        behind = row["behind"]
-        state = states[behind if isinstance(behind, bool) else None]
         at = f"{row['rev'] or 'default branch'} ({str(row['commit'])[:12]})"
-        lines.append(f"  {ui.show(str(row['target']))} from {row['url']} at {at}{state}")
+        lines.append(f"  {ui.show(str(row['target']))} from {row['url']} at {at}{_standing(row)}")
     return lines
+
+
+def _standing(row: dict[str, object]) -> str:
+    """How the import stands to its source, if that was asked."""
+    if row["behind"] is None:
+        return ""
+    found = Report(*(row[field] for field in Report._fields))  # type: ignore[arg-type]
+    return f"\n    {printing.standing(found)}{': git datareg update' if found.behind else ''}"

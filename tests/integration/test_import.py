@@ -425,6 +425,8 @@ def test_an_unwritable_directory_is_one_line_and_nothing_is_left(source: Source,
         (["{}", "model.bin", "-o", "x.datareg"], 4, "a meaning of its own"),
         (["{}", "faces/latest.jpg"], 4, "symlink leads out"),
         (["{}", "faces", "-o", ""], 2, "empty name"),
+        (["{}", "/faces"], 3, "not a path inside a registry"),
+        (["{}", "../faces"], 3, "not a path inside a registry"),
     ],
 )
 def test_what_can_not_be_meant_is_one_clear_line(
@@ -477,6 +479,52 @@ def test_no_download_records_it_and_pull_gets_the_data(
     assert below(app.path / "faces") == FACES_NEW
     assert app.status() == ""
     assert app.filter_use("status") == IDLE
+
+
+def test_data_that_is_here_already_is_not_fetched(source: Source, app: Git) -> None:
+    datareg(app, "init")
+    datareg(app, "track", "*.own")
+    app.write("same.own", MODEL)
+    app.commit_all()
+    shutil.rmtree(source.storage)
+    datareg(app, "import", source.url, "model.bin")
+    assert (app.path / "model.bin").read_bytes() == MODEL
+    datareg(app, "import", "--vendor", source.url, "model.bin", "-o", "again.bin")
+    assert (app.path / "again.bin").read_bytes() == MODEL
+
+
+@pytest.mark.parametrize("path", ["faces/", "./faces", "faces/sub/.."])
+def test_a_path_may_be_spelled_as_in_a_shell(source: Source, app: Git, path: str) -> None:
+    datareg(app, "import", source.url, path, "-o", "here")
+    assert below(app.path / "here") == FACES_NEW
+    assert "path = faces\n" in (app.path / "here.datareg").read_text()
+
+
+def test_the_data_of_older_imports_can_be_fetched(source: Source, app: Git, home: Path) -> None:
+    datareg(app, "import", "--rev", "v1", source.url, "faces")
+    app.commit_all("v1")
+    app.run("tag", "then")
+    datareg(app, "update", "--rev", "v2", "faces")
+    app.commit_all("v2")
+    shutil.rmtree(home / "datareg-cache")
+    datareg(app, "fetch", "then")
+    source.remote.path.rename(source.remote.path.with_name("gone"))
+    app.run("checkout", "--quiet", "then")
+    assert below(app.path / "faces") == FACES_OLD
+    assert app.status() == ""
+
+
+def test_what_is_lost_here_comes_back_from_the_source(source: Source, app: Git, home: Path) -> None:
+    datareg(app, "import", source.url, "faces")
+    datareg(app, "import", source.url, "model.bin")
+    app.commit_all()
+    shutil.rmtree(home / "datareg-cache")
+    shutil.rmtree(app.path / "faces")
+    (app.path / "model.bin").unlink()
+    datareg(app, "fetch")
+    app.run("checkout", "--", ".")
+    assert below(app.path / "faces") == FACES_NEW
+    assert (app.path / "model.bin").read_bytes() == MODEL
 
 
 def test_objects_stay_with_the_source(source: Source, app: Git, tmp_path: Path) -> None:
@@ -589,6 +637,211 @@ def test_an_import_of_a_directory_with_an_import_is_one_import(
     app.commit_all()
     assert app.status() == ""
     assert datareg(app, "update", "--all").stderr == "data: up to date\n"
+
+
+def test_a_chain_needs_nothing_but_the_first_storage(
+    source: Source, app: Git, tmp_path: Path, home: Path
+) -> None:
+    source.store_at(tmp_path / "disk")
+    middle = consumer(tmp_path / "middle")
+    datareg(middle, "storage", "add", "-d", "gone", str(tmp_path / "no-such-storage"))
+    datareg(middle, "import", source.url, "faces")
+    middle.commit_all("import")
+    datareg(app, "import", str(middle.path), "faces", "-o", "early")
+    # The first registry's repository is gone, and so is all that the second one has of data.
+    shutil.rmtree(source.remote.path)
+    shutil.rmtree(source.work.path)
+    shutil.rmtree(home / "datareg-cache")
+    shutil.rmtree(middle.path / "faces")
+    shutil.rmtree(middle.path / ".git/datareg", ignore_errors=True)
+    datareg(app, "import", str(middle.path), "faces")
+    assert below(app.path / "faces") == FACES_NEW
+    text = (app.path / "faces.datareg").read_text()
+    assert f"url = {middle.path}\n" in text and f"storage = {tmp_path / 'disk'}\n" in text
+    assert f"commit = {middle.head()}\n" in text
+    app.commit_all("import")
+    shutil.rmtree(middle.path)
+    shutil.rmtree(home / "datareg-cache")
+    copy = clone(f"datareg::{app.path}", tmp_path / "copy")
+    assert below(copy.path / "faces") == below(copy.path / "early") == FACES_NEW
+
+
+def test_an_update_goes_along_a_chain(source: Source, app: Git, tmp_path: Path) -> None:
+    source.remote.run("branch", "follow", "v1")
+    middle = consumer(tmp_path / "middle")
+    datareg(middle, "import", "--rev", "follow", source.url, "faces")
+    middle.commit_all("import")
+    datareg(app, "import", str(middle.path), "faces")
+    app.commit_all("import")
+    source.remote.run("branch", "--force", "follow", "v2")
+    assert datareg(app, "update", "faces").stderr == "faces: up to date\n"
+    datareg(middle, "update", "faces")
+    middle.commit_all("update")
+    datareg(app, "update", "faces")
+    assert below(app.path / "faces") == FACES_NEW
+
+
+def test_imports_in_a_circle_are_refused_with_the_chain(source: Source, tmp_path: Path) -> None:
+    first, second = consumer(tmp_path / "first"), consumer(tmp_path / "second")
+    datareg(first, "import", "-q", str(source.work.path), "faces", "-o", "people")
+    first.commit_all()
+    datareg(second, "import", "-q", str(first.path), "people", "-o", "all/people")
+    second.commit_all()
+    given = ["import", "-f", str(second.path), "all/people", "-o"]
+    before = (below(source.work.path / "faces"), source.work.status())
+    # An existing directory takes it below.
+    done = datareg(source.work, *given, "faces", check=False)
+    chain = "second:all/people <- first:people <- author:faces"
+    fault(done, 4, f"imports in a circle: author:faces/people <- {chain}\n")
+    done = datareg(source.work, *given, "faces/a.jpg", check=False)
+    fault(done, 4, f"imports in a circle: author:faces/a.jpg <- {chain}\n")
+    assert (below(source.work.path / "faces"), source.work.status()) == before
+    datareg(source.work, *given, "copies")
+    assert below(source.work.path / "copies") == FACES_NEW
+
+
+def test_a_repository_is_not_imported_onto_itself(source: Source) -> None:
+    (source.work.path / "faces").rename(source.work.path / "aside")
+    done = datareg(source.work, "import", source.url, "faces", check=False)
+    fault(done, 4, "imports in a circle: author:faces <- author:faces\n")
+    (source.work.path / "aside").rename(source.work.path / "faces")
+    assert source.work.status() == ""
+
+
+def test_an_update_that_would_close_a_circle_is_refused(source: Source, tmp_path: Path) -> None:
+    middle = consumer(tmp_path / "middle")
+    middle.write("people/x.txt", b"ours\n")
+    middle.commit_all()
+    datareg(source.work, "import", "-q", str(middle.path), "people")
+    source.work.commit_all()
+    shutil.rmtree(middle.path / "people")
+    done = datareg(middle, "import", str(source.work.path), "people", check=False)
+    fault(done, 4, "imports in a circle: middle:people <- author:people <- middle:people\n")
+    middle.run("rm", "--quiet", "-r", "people")
+    datareg(middle, "import", "-q", str(source.work.path), "faces", "-o", "people")
+    middle.commit_all()
+    # What it would bring is ours, but not from there.
+    datareg(source.work, "update", "people")
+    text = (middle.path / "people.datareg").read_text()
+    (middle.path / "people.datareg").write_text(text.replace("path = faces", "path = people"))
+    middle.write("people/x.txt", b"changed\n")
+    middle.commit_all()
+    before = (below(source.work.path / "people"), source.work.status())
+    done = datareg(source.work, "update", "-f", "people", check=False)
+    fault(done, 4, "imports in a circle: author:people <- middle:people <- author:people\n")
+    assert (below(source.work.path / "people"), source.work.status()) == before
+
+
+def test_a_registry_elsewhere_is_followed(source: Source, app: Git, tmp_path: Path) -> None:
+    source.store_at(tmp_path / "disk")
+    source.remote.run("branch", "follow", "v1")
+    with serve(tmp_path) as url:
+        datareg(app, "import", "--rev", "follow", f"{url}/gallery.git", "faces")
+        assert app.filter_use("commit", "--quiet", "--message", "import") == IDLE
+        assert app.status() == ""
+        assert datareg(app, "update", "--check", "faces").stdout == "faces: up to date\n"
+        source.remote.run("branch", "--force", "follow", "main")
+        text = "behind by 2 commits: 1 added, 2 changed, 1 removed"
+        done = datareg(app, "update", "--check", "faces", check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (1, f"faces: {text}\n", "")
+        assert f"    {text}: git datareg update\n" in datareg(app, "status", "--fetch").stdout
+        datareg(app, "update", "faces")
+        assert below(app.path / "faces") == FACES_NEW
+        assert app.filter_use("commit", "--quiet", "--message", "update") == IDLE
+        assert app.status() == ""
+        # Another commit that leaves the files alone.
+        source.work.write("notes.txt", b"other notes\n")
+        source.publish()
+        source.remote.run("branch", "--force", "follow", "main")
+        assert datareg(app, "update", "faces").stderr == "faces: up to date\n"
+        assert app.status() == ""
+        # And a history that was rewritten.
+        source.work.run("checkout", "--quiet", "--orphan", "fresh")
+        source.work.run("rm", "--quiet", "--force", "faces/README.md")
+        source.publish()
+        source.remote.run("branch", "--force", "follow", "main")
+        done = datareg(app, "update", "faces")
+        assert "warning: history was rewritten: follow of http://" in done.stderr
+        assert not (app.path / "faces/README.md").exists()
+
+
+def test_a_chain_of_registries_elsewhere_is_followed(
+    source: Source, app: Git, tmp_path: Path, home: Path
+) -> None:
+    source.store_at(tmp_path / "disk")
+    middle = consumer(tmp_path / "middle")
+    with serve(tmp_path) as url:
+        # So that the metafile names no place on this machine.
+        app.run("config", "--global", f"url.{url}/.insteadOf", "https://example.org/")
+        datareg(middle, "import", "-q", "--rev", "v1", "https://example.org/gallery.git", "faces")
+        middle.commit_all("import")
+        middle.run("clone", "--quiet", "--bare", ".", "../middle.git")
+        datareg(app, "import", "https://example.org/middle.git", "faces")
+        assert below(app.path / "faces") == FACES_OLD
+        app.commit_all("import")
+        datareg(middle, "update", "-q", "--rev", "v2", "faces")
+        middle.commit_all("update")
+        middle.run("push", "--quiet", "--no-verify", "../middle.git", "main")
+        datareg(app, "update", "faces")
+        assert below(app.path / "faces") == FACES_NEW
+        app.commit_all("update")
+        # The first one is the same as we, to those who know it by its URL.
+        author = source.work
+        author.run("remote", "set-url", "origin", "https://example.org/gallery.git")
+        done = datareg(
+            author,
+            "import",
+            "https://example.org/middle.git",
+            "faces",
+            "-o",
+            "faces/x",
+            check=False,
+        )
+        fault(done, 4, "circle: author:faces/x <- middle:faces <- author:faces\n")
+
+
+SIZES = [1 << 10, 100_000, (1 << 20) - 1, 1 << 20, 3 << 20]
+
+
+@pytest.mark.parametrize("ours", ["sha1", "sha256"])
+@pytest.mark.parametrize("crlf", ["false", "true"])
+def test_files_of_all_sizes_and_kinds_need_no_second_look(
+    source: Source, tmp_path: Path, ours: str, crlf: str
+) -> None:
+    work = source.work
+    for size in SIZES:
+        work.write(f"all/{size}.bin", data(str(size), size))
+        work.write(f"all/plain/{size}.txt", data(str(size), size))
+    work.write("all/lines.txt", b"one\ntwo\n")
+    work.write("all/windows.txt", b"one\r\ntwo\r\n")
+    work.write("all/run", data("run"), mode=0o755)
+    work.write("all/run.bin", data("run"), mode=0o755)
+    (work.path / "all/link").symlink_to("run.bin")
+    (work.path / "all/dangling").symlink_to("nothing")
+    source.publish()
+    git = consumer(tmp_path / "app", f"--object-format={ours}")
+    git.run("config", "core.autocrlf", crlf)
+    (git.path / "deep/er").mkdir(parents=True)
+    datareg(git.path / "deep/er", "import", source.url, "all")
+    wanted = below(work.path / "all")
+    assert below(git.path / "deep/er/all") == wanted
+    assert git.filter_use("status") == IDLE
+    assert set(staged(git).values()) == {"A"}
+    assert git.filter_use("commit", "--quiet", "--message", "import") == IDLE
+    assert git.filter_use("status") == IDLE
+    assert git.status() == ""
+    work.write("all/1024.bin", data("new", 2 << 20))
+    work.write("all/plain/1024.txt", data("new"))
+    (work.path / "all/run").chmod(0o644)
+    source.publish()
+    datareg(git.path / "deep/er", "update", "all")
+    assert below(git.path / "deep/er/all") == below(work.path / "all")
+    assert git.filter_use("status") == IDLE
+    assert {path.rpartition("/")[2] for path in staged(git)} == {
+        *("1024.bin", "1024.txt", "run", "all.datareg")
+    }
+    assert git.filter_use("commit", "--quiet", "--message", "update") == IDLE
+    assert git.status() == ""
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,8 @@ def test_imports_are_told_and_their_objects_are_not_ours_to_push(
             "rev": "follow",
             "commit": commit,
             "behind": None,
+            **dict.fromkeys(["available", "commits", "rewritten"]),
+            **dict.fromkeys(["added", "changed", "removed", "size"]),
         }
     ]
     assert found["unpushed"] == []
@@ -135,11 +137,16 @@ def test_imports_are_told_and_their_objects_are_not_ours_to_push(
 
 def test_the_sources_are_asked_on_request_only(source: Source, app: Git) -> None:
     assert facts(app, "--fetch")["imports"][0]["behind"] is False
-    assert "  up to date\n" in datareg(app, "status", "--fetch").stdout
+    assert datareg(app, "status", "--fetch").stdout.endswith("\n    up to date\n")
     source.remote.run("branch", "--force", "follow", "v2")
     assert facts(app)["imports"][0]["behind"] is None
-    assert facts(app, "--fetch")["imports"][0]["behind"] is True
-    assert "  behind: git datareg update\n" in datareg(app, "status", "--fetch").stdout
+    [row] = facts(app, "--fetch")["imports"]
+    wanted = {"behind": True, "commits": 1, "rewritten": False, "added": 1, "changed": 2}
+    assert wanted.items() <= row.items()
+    assert row["available"] == source.work.out("rev-parse", "v2^{commit}")
+    text = "    behind by 1 commit: 1 added, 2 changed, 1 removed: git datareg update\n"
+    assert text in datareg(app, "status", "--fetch").stdout
+    assert app.status() == ""
 
 
 def test_a_source_that_is_gone_keeps_nothing_else_back(source: Source, app: Git) -> None:

@@ -182,16 +182,75 @@ def test_check_tells_and_changes_nothing(source: Source, app: Git) -> None:
     advance(source)
     before = tree(app)
     done = datareg(app, "update", "--check", "--all", check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "faces: behind\n", "")
+    text = "faces: behind by 1 commit: 1 added, 2 changed, 1 removed\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, text, "")
     done = datareg(app, "update", "--check", "--json", "faces", check=False)
     [row] = json.loads(done.stdout)
     assert row == {
         "target": "faces",
         "behind": True,
+        "rev": "follow",
         "commit": source.work.out("rev-parse", "v1^{commit}"),
         "available": source.work.out("rev-parse", "v2^{commit}"),
+        "commits": 1,
+        "rewritten": False,
+        "added": 1,
+        "changed": 2,
+        "removed": 1,
+        "size": len(NEW["a.jpg"]) + len(NEW["d.jpg"]) + len(b"faces, version 2\n"),
     }
     assert tree(app) == before and app.status() == ""
+
+
+def test_check_has_the_figures_of_the_update(source: Source, app: Git) -> None:
+    advance(source)
+    done = datareg(app, "update", "--check", "--json", "faces", check=False)
+    [told] = json.loads(done.stdout)
+    [row] = json.loads(datareg(app, "update", "--json", "faces").stdout)
+    assert {**told, "behind": False, "fetched": 2} == row
+    [row] = json.loads(datareg(app, "update", "--check", "--json", "faces").stdout)
+    assert (row["behind"], row["commits"], row["rewritten"], row["size"]) == (False, 0, False, 0)
+
+
+def test_a_fault_wins_over_what_is_behind(source: Source, app: Git) -> None:
+    datareg(app, "import", "-q", source.url, "notes.txt")
+    app.run("config", "--file", "notes.txt.datareg", "import.url", "/nowhere")
+    app.commit_all()
+    advance(source)
+    done = datareg(app, "update", "--check", "--all", check=False)
+    assert done.returncode == 1 and done.stdout.startswith("faces: behind by 1 commit: ")
+    assert "no such repository: /nowhere" in done.stderr
+    fault(datareg(app, "update", "--check", "notes.txt", check=False), 3, "/nowhere")
+
+
+def test_what_the_globs_leave_out_is_no_change(source: Source, app: Git) -> None:
+    given = ["-q", "--rev", "follow", "-I", "sub/*", "-o", "some"]
+    datareg(app, "import", source.url, "faces", *given)
+    app.commit_all()
+    advance(source)
+    assert datareg(app, "update", "--check", "some").stdout == "some: up to date\n"
+    assert datareg(app, "update", "some").stderr == "some: up to date\n"
+    assert app.status() == ""
+
+
+def test_a_commit_that_is_followed_is_not_asked_for(source: Source, app: Git) -> None:
+    commit = source.work.out("rev-parse", "v1^{commit}")
+    datareg(app, "update", "--rev", commit, "faces")
+    app.commit_all()
+    source.remote.path.rename(source.remote.path.with_name("gone"))
+    assert datareg(app, "update", "faces").stderr == "faces: up to date\n"
+    assert datareg(app, "update", "--check", "--all").stdout == "faces: up to date\n"
+    assert "up to date" in datareg(app, "status", "--fetch").stdout
+
+
+def test_a_tracked_branch_can_be_pinned_where_it_is_without_asking(
+    source: Source, app: Git
+) -> None:
+    commit = source.work.out("rev-parse", "v1^{commit}")
+    source.remote.path.rename(source.remote.path.with_name("gone"))
+    datareg(app, "update", "--rev", commit, "faces")
+    assert app.status() == "M  faces.datareg"
+    assert f"rev = {commit}\n" in (app.path / "faces.datareg").read_text()
 
 
 def test_all_updates_every_import_and_one_fault_keeps_no_other_back(
@@ -359,8 +418,8 @@ def test_a_single_file_follows_its_source(source: Source, app: Git) -> None:
     assert (app.path / "one.jpg").read_bytes() == NEW["a.jpg"]
     assert app.filter_use("status") == IDLE
     app.write("one.jpg", b"mine")
-    advance(source, "v1")
-    fault(datareg(app, "update", "one.jpg", check=False), 4, "changed here", "one.jpg")
+    done = datareg(app, "update", "--rev", "v1", "one.jpg", check=False)
+    fault(done, 4, "changed here", "one.jpg")
 
 
 def test_a_new_mode_alone_is_a_change(source: Source, app: Git) -> None:
@@ -407,17 +466,176 @@ def test_a_path_that_is_gone_is_told_and_nothing_changes(source: Source, app: Gi
     assert below(app.path / "faces") == FACES_OLD and app.status() == ""
 
 
-def test_a_rewritten_history_is_followed(source: Source, app: Git) -> None:
-    source.work.run("checkout", "--quiet", "--orphan", "fresh")
-    source.work.write("faces/a.jpg", b"rewritten")
+def rewrite(source: Source, *, forget: bool) -> None:
+    """Have `follow` go on from nothing, with another a.jpg; the old commits may be gone."""
+    source.work.run("checkout", "--quiet", "--orphan", "fresh", "v1")
+    source.work.write("faces/a.jpg", data("rewritten"))
     source.publish()
     advance(source, "main")
-    source.remote.run("update-ref", "-d", "refs/heads/old")
-    source.remote.run("tag", "-d", "v1", "v2")
+    if forget:
+        source.remote.run("update-ref", "-d", "refs/heads/old")
+        source.remote.run("tag", "-d", "v1", "v2")
+        source.remote.run("reflog", "expire", "--expire=now", "--all")
+        source.remote.run("gc", "--quiet", "--prune=now")
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_a_rewritten_history_is_followed_and_said(source: Source, app: Git, forget: bool) -> None:
+    old = source.work.out("rev-parse", "v1^{commit}")
+    rewrite(source, forget=forget)
+    new = source.remote.out("rev-parse", "follow")
+    warning = (
+        f"git-datareg: warning: history was rewritten: follow of {source.url} is at {new}, "
+        f"which does not descend from {old}, where faces is from\n"
+    )
+    text = "behind, history was rewritten: 0 added, 1 changed, 0 removed"
+    done = datareg(app, "update", "--check", "faces", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, f"faces: {text}\n", warning)
+    done = datareg(app, "update", "--check", "--json", "faces", check=False)
+    [row] = json.loads(done.stdout)
+    assert (row["rewritten"], row["commits"], row["changed"]) == (True, None, 1)
+    done = datareg(app, "status", "--fetch")
+    assert text in done.stdout and done.stderr == warning
+    done = datareg(app, "update", "faces")
+    assert done.stderr == f"{warning}faces: 0 added, 1 changed, 0 removed, at {new[:12]}\n"
+    assert (app.path / "faces/a.jpg").read_bytes() == data("rewritten")
+    assert datareg(app, "update", "faces").stderr == "faces: up to date\n"
+
+
+def test_a_switch_to_another_branch_is_no_rewritten_history(source: Source, app: Git) -> None:
+    rewrite(source, forget=False)
+    done = datareg(app, "update", "--rev", "main", "faces")
+    assert "rewritten" not in done.stderr
+
+
+def test_a_rewritten_history_with_the_same_files_is_no_change(source: Source, app: Git) -> None:
+    source.work.run("checkout", "--quiet", "--orphan", "fresh", "v1")
+    source.work.write("notes.txt", b"other notes\n")
+    source.publish()
+    advance(source, "main")
+    for ref in ("refs/heads/old", "refs/tags/v1", "refs/tags/v2"):
+        source.remote.run("update-ref", "-d", ref)
     source.remote.run("reflog", "expire", "--expire=now", "--all")
     source.remote.run("gc", "--quiet", "--prune=now")
+    assert datareg(app, "update", "faces").stderr == "faces: up to date\n"
+    assert app.status() == ""
+
+
+def test_committed_edits_are_seen_when_the_history_is_gone(source: Source, app: Git) -> None:
+    app.write("faces/a.jpg", b"mine")
+    app.commit_all()
+    rewrite(source, forget=True)
+    done = datareg(app, "update", "faces", check=False)
+    assert done.returncode == 4 and "changed here since the import: faces/a.jpg" in done.stderr
+    assert (app.path / "faces/a.jpg").read_bytes() == b"mine"
+
+
+def forget_objects(source: Source) -> None:
+    """Have the data nowhere but in work trees."""
+    shutil.rmtree(os.environ["GIT_DATAREG_CACHE"])
+    shutil.rmtree(source.storage / "objects")
+
+
+def test_files_that_were_renamed_are_not_fetched_again(source: Source, app: Git) -> None:
+    source.work.run("checkout", "--quiet", "v1")
+    source.work.run("mv", "faces/a.jpg", "faces/renamed.jpg")
+    source.work.run("mv", "faces/b.jpg", "faces/sub/moved.jpg")
+    source.publish()
+    advance(source, "main")
+    forget_objects(source)
+    done = datareg(app, "update", "--check", "--json", "faces", check=False)
+    [row] = json.loads(done.stdout)
+    assert (row["added"], row["removed"], row["size"]) == (2, 2, 0)
+    [row] = json.loads(datareg(app, "update", "--json", "faces").stdout)
+    assert row["fetched"] == 0
+    found = below(app.path / "faces")
+    assert found["renamed.jpg"] == OLD["a.jpg"] and found["sub/moved.jpg"] == OLD["b.jpg"]
+    assert "a.jpg" not in found and "b.jpg" not in found
+    assert app.filter_use("status") == IDLE
+    assert {line[:2] for line in app.status().splitlines()} == {"M ", "R "}
+
+
+def test_a_new_mode_fetches_nothing(source: Source, app: Git) -> None:
+    source.work.run("checkout", "--quiet", "v1")
+    (source.work.path / "faces/a.jpg").chmod(0o755)
+    source.publish()
+    advance(source, "main")
+    forget_objects(source)
+    [row] = json.loads(datareg(app, "update", "--json", "faces").stdout)
+    assert (row["changed"], row["fetched"], row["size"]) == (1, 0, 0)
+    assert os.access(app.path / "faces/a.jpg", os.X_OK)
+    assert app.filter_use("status") == IDLE
+
+
+def test_an_update_can_leave_the_download_to_pull(source: Source, app: Git) -> None:
+    advance(source)
+    datareg(app, "update", "--no-download", "faces")
+    assert (app.path / "faces/d.jpg").read_bytes() == pointer(NEW["d.jpg"])
+    assert (app.path / "faces/sub/c.bin").read_bytes() == OLD["sub/c.bin"]
+    assert app.filter_use("status") == IDLE
+    app.commit_all()
+    datareg(app, "pull")
+    assert below(app.path / "faces") == FACES_NEW
+    assert app.status() == ""
+
+
+def test_a_file_moves_from_git_to_tracked_data_and_back(source: Source, app: Git) -> None:
+    datareg(app, "import", "-q", "--rev", "follow", source.url, "notes.txt")
+    app.commit_all()
+    source.work.run("datareg", "track", "notes.txt")
+    source.work.write("notes.txt", data("notes as data"))
+    source.publish()
+    advance(source, "main")
+    datareg(app, "update", "notes.txt")
+    assert (app.path / "notes.txt").read_bytes() == data("notes as data")
+    assert blob(app, ":notes.txt") == pointer(data("notes as data"))
+    assert app.filter_use("commit", "--quiet", "--message", "now data") == IDLE
+    source.work.run("datareg", "untrack", "notes.txt")
+    source.work.write("notes.txt", b"plain again\n")
+    source.publish()
+    advance(source, "main")
+    datareg(app, "update", "notes.txt")
+    assert blob(app, ":notes.txt") == (app.path / "notes.txt").read_bytes() == b"plain again\n"
+    app.commit_all()
+    os.utime(app.path / "notes.txt")
+    assert app.status() == ""
+
+
+def test_imports_of_one_registry_follow_revisions_of_their_own(source: Source, app: Git) -> None:
+    datareg(app, "import", "-q", "--rev", "v1", source.url, "faces", "-o", "deep/er/first")
+    datareg(app, "import", "-q", "--rev", "v2", source.url, "faces", "-o", "second")
+    datareg(app, "import", "-q", "--rev", "v1", source.url, "faces/a.jpg", "-o", "a.jpg")
+    app.commit_all()
+    advance(source)
+    done = datareg(app, "update", "--all")
+    assert [line.partition(",")[0] for line in done.stderr.splitlines()] == [
+        "a.jpg: up to date",
+        "deep/er/first: up to date",
+        "faces: 1 added",
+        "second: up to date",
+    ]
+    assert below(app.path / "deep/er/first") == FACES_OLD
+    assert below(app.path / "second") == below(app.path / "faces") == FACES_NEW
+    datareg(app, "update", "-j", "3", "--rev", "v2", "deep/er/first")
+    assert below(app.path / "deep/er/first") == FACES_NEW
+    assert (app.path / "a.jpg").read_bytes() == OLD["a.jpg"]
+
+
+def test_line_ends_of_this_machine_are_no_change_of_the_users(source: Source, app: Git) -> None:
+    app.run("config", "core.autocrlf", "true")
+    (app.path / "faces/README.md").unlink()
+    app.run("checkout", "--", "faces/README.md")
+    assert (app.path / "faces/README.md").read_bytes() == b"faces\r\n"
+    os.utime(app.path / "faces/README.md", (1, 1))
+    advance(source)
     datareg(app, "update", "faces")
-    assert (app.path / "faces/a.jpg").read_bytes() == b"rewritten"
+    assert blob(app, ":faces/README.md") == b"faces, version 2\n"
+    assert app.filter_use("status") == IDLE
+    app.run("commit", "--quiet", "--message", "update")
+    assert app.status() == ""
+    for path in (app.path / "faces").rglob("*"):
+        os.utime(path, follow_symlinks=False)
+    assert app.status() == ""
 
 
 @pytest.mark.parametrize("way", ["missing", "damaged"])
@@ -531,6 +749,8 @@ def test_an_update_that_is_killed_is_finished_by_the_next(
     app.write("faces/own.txt", b"mine")
     advance(source)
     _die(app, death, "update", "faces")
+    states = [{**files, "own.txt": b"mine"} for files in (FACES_OLD, FACES_NEW)]
+    assert below(app.path / "faces") in states
     datareg(app, "update", "faces")
     assert below(app.path / "faces") == {**FACES_NEW, "own.txt": b"mine"}
     assert app.status().splitlines() == [
@@ -546,6 +766,24 @@ def test_an_update_that_is_killed_is_finished_by_the_next(
     assert not list(app.path.glob(".*datareg-new*"))
 
 
+@pytest.mark.parametrize(
+    "death",
+    [
+        ("git_datareg.recording", "stage", "before"),
+        ("git_datareg.recording", "stage", "after"),
+        ("git_datareg.importing", "write_atomically", "after"),
+    ],
+    ids=lambda death: f"{death[2]} {death[1]}",
+)
+def test_a_switch_that_is_killed_is_finished_by_the_next(
+    source: Source, app: Git, death: tuple[str, str, str]
+) -> None:
+    _die(app, death, "update", "--rev", "v1", "faces")
+    datareg(app, "update", "--rev", "v1", "faces")
+    assert app.status() == "M  faces.datareg"
+    assert "rev = v1\n" in (app.path / "faces.datareg").read_text()
+
+
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: f"{death[2]} {death[1]}")
 @pytest.mark.parametrize("path", ["faces", "model.bin"])
 def test_an_import_that_is_killed_is_finished_by_the_next(
@@ -553,6 +791,11 @@ def test_an_import_that_is_killed_is_finished_by_the_next(
 ) -> None:
     git = consumer(tmp_path / "other")
     _die(git, death, "import", source.url, path)
+    if path == "faces":
+        assert below(git.path / "faces") in ({}, FACES_NEW)
+    else:
+        present = git.path / path
+        assert not present.exists() or present.read_bytes() == MODEL
     if not (git.path / f"{path}.datareg").exists():
         datareg(git, "import", source.url, path)
     if path == "faces":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from git_datareg import api, conflicts, imports, registry
-from git_datareg.errors import LocalChangesError
+from git_datareg.errors import LocalChangesError, RevisionNotFoundError
 from git_datareg.imports import Target
 from git_datareg.location import Location
 from git_datareg.metafile import Metafile
@@ -103,6 +103,36 @@ def test_modes_count_where_the_file_system_has_them(app: Git, refuse: Callable[[
         refuse()
     app.run("config", "core.fileMode", "false")
     refuse()
+
+
+def test_line_ends_that_git_made_are_nobodys_work(app: Git, refuse: Callable[[], None]) -> None:
+    app.write("faces/README.md", b"faces\r\n")
+    with pytest.raises(LocalChangesError, match="README"):
+        refuse()
+    app.run("config", "core.autocrlf", "true")
+    refuse()
+    (app.path / "faces/README.md").chmod(0o755)
+    with pytest.raises(LocalChangesError, match="README"):
+        refuse()
+    app.write("faces/README.md", b"faces, mine\r\n", mode=0o644)
+    with pytest.raises(LocalChangesError, match="README"):
+        refuse()
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_where_the_source_forgot_what_it_had_our_own_commit_counts(
+    app: Git, refuse: Callable[[], None], monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    def gone(source: Source, commit: str) -> Source:
+        raise RevisionNotFoundError("gone")
+
+    monkeypatch.setattr(registry, "at", gone)
+    refuse()
+    if edited:
+        app.write("faces/a.jpg", b"my own work")
+        app.commit_all()
+        with pytest.raises(LocalChangesError, match=r"faces/a\.jpg"):
+            refuse()
 
 
 def test_a_directory_in_the_way_counts_by_what_is_in_it(

@@ -143,6 +143,23 @@ def test_another_git_with_the_index_costs_only_time(
     assert {line[1] for line in app.status().splitlines()} == {" "}
 
 
+def test_what_only_seems_to_be_the_renamed_file_is_fetched(
+    app: Git, source: Source, home: Path
+) -> None:
+    source.work.run("mv", "faces/sub/c.bin", "faces/sub/renamed.bin")
+    source.publish()
+    source.remote.run("branch", "--force", "follow", "main")
+    shutil.rmtree(home / "datareg-cache")
+    file = app.path / "faces/sub/c.bin"
+    before = file.stat()
+    app.run("config", "core.trustctime", "false")
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert app.status() == ""
+    assert api.update("faces").fetched == 3
+    assert (app.path / "faces/sub/renamed.bin").read_bytes() == FACES_NEW["sub/c.bin"]
+
+
 def test_plain_files_are_stored_in_parts(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
