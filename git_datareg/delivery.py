@@ -9,16 +9,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from git_datareg import files as files_module
-from git_datareg import registry
+from git_datareg import origins, processes, registry
 from git_datareg.errors import (
     DataregError,
+    IntegrityError,
     PartialError,
     RefusedError,
     StorageDeniedError,
@@ -28,13 +28,19 @@ from git_datareg.errors import (
     UsageError,
 )
 from git_datareg.objects import LocalObjects
+from git_datareg.origins import Origins
 from git_datareg.registry import Source, SourceFile
+from git_datareg.staging import Staging
+from git_datareg.symlinks import leads_out
 from git_datareg.transfer import Advance, Failure, download, no_progress
-from git_datareg.worktree import Directory, check_relative_path
+from git_datareg.worktree import check_relative_path
 
 _TEMPORARY = ".datareg-new-"
 #: How much of the target's own name is in a temporary one; bytes.
 _NAME_BYTES = 100
+_REPLACEABLE = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK))
+#: Objects of so many bytes are read, verified and written in one go.
+_IN_MEMORY = 1024 * 1024
 _DENIED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
@@ -51,21 +57,19 @@ def bring(
     Raises what `combined` makes of the failures; what came stays in the cache,
     so that the next try does not fetch it again.
     """
-    sources = source.sources()
     absent = {
         each.pointer: each.source_path
         for each in files
         if each.pointer is not None and local.find(each.pointer) is None
     }
+    if not absent:
+        return 0
+    sources = source.sources()
     wants = [sources.want(pointer, path) for pointer, path in absent.items()]
     failures = download(wants, local.cache, jobs=jobs, advance=advance)
-    if any(not isinstance(each.error, StorageUnavailableError) for each in failures):
-        later = source.later_sources()
-        wants = [later.want(each.pointer, each.path) for each in failures]
-        still = download(wants, local.cache, jobs=jobs, advance=advance)
-        # The commit's own storage is the one that should have had it: its fault counts.
-        missing = {each.pointer for each in still}
-        failures = [each for each in failures if each.pointer in missing]
+    if failures:
+        ways = Origins(source.open_other).of_source(source, sources)
+        failures = origins.download(failures, ways, local.cache, jobs=jobs, advance=advance)
     if failures:
         raise combined(failures, f"from {source.location}")
     return len(absent)
@@ -96,21 +100,38 @@ def check(source: Source, files: Sequence[SourceFile]) -> None:
     for each in files:
         if each.path:
             check_relative_path(each.path)
+    _check_unique([each.path for each in files])
     links = [each for each in files if each.is_symlink]
     targets = dict(registry.contents(source, links))
+    by_path = {each.path: targets[each.blob] for each in links}
     for each in links:
-        _check_symlink(each, targets[each.blob])
+        if leads_out(each.path, by_path):
+            raise _unsafe_symlink(each, by_path[each.path])
 
 
-def _check_symlink(file: SourceFile, target: bytes) -> None:
-    way = os.path.normpath(os.path.join(os.path.dirname(file.path), target))
-    # Alone, it leads to nothing that is delivered.
-    if not file.path or target.startswith(b"/") or way == b".." or way.startswith(b"../"):
-        raise UnsafePathError(
-            f"symlink leads out of the target: {os.fsdecode(file.source_path)} -> "
-            f"{os.fsdecode(target)}",
-            f"leave it out: -X {os.fsdecode(file.path)}" if file.path else "name what it leads to",
-        )
+def _check_unique(paths: Sequence[bytes]) -> None:
+    """Refuse what only a tree that no git made has: a name twice, as a file and something else."""
+    files = set(paths)
+    parents = {path.rpartition(b"/")[0] for path in paths}
+    while parents:
+        parents.discard(b"")
+        files -= parents
+        parents = {path.rpartition(b"/")[0] for path in parents}
+    if len(files) == len(paths):
+        return
+    seen: set[bytes] = set(paths) - files
+    for path in paths:
+        if path in seen:
+            raise UnsafePathError(f"unsafe path {os.fsdecode(path)!r}: the registry has it twice")
+        seen.add(path)
+
+
+def _unsafe_symlink(file: SourceFile, target: bytes) -> UnsafePathError:
+    return UnsafePathError(
+        f"symlink leads out of the target: {os.fsdecode(file.source_path)} -> "
+        f"{os.fsdecode(target)}",
+        f"leave it out: -X {os.fsdecode(file.path)}" if file.path else "name what it leads to",
+    )
 
 
 class Place:
@@ -174,7 +195,7 @@ def place_for(target: str) -> Iterator[Place]:
             try:
                 yield Place(absolute, directory)
             finally:
-                shutil.rmtree(directory, ignore_errors=True)
+                files_module.remove_tree(directory)
                 os.close(lock)
         except BaseException:
             for each in reversed(made):
@@ -234,14 +255,14 @@ def _remove_abandoned(parent: str, prefix: bytes) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                files_module.remove_tree(path)
             finally:
                 os.close(descriptor)
 
 
 def build(
     source: Source,
-    files: Iterable[SourceFile],
+    files: Sequence[SourceFile],
     new: str,
     local: LocalObjects,
     *,
@@ -253,38 +274,65 @@ def build(
     Returns the stat data of each. `kept` names, by path, files that are here
     already with the right content; they are linked in, not written again.
     """
-    top = os.fsencode(os.path.basename(new))
-    written = []
-    results = {}
-    with Directory.open(os.path.dirname(new)) as root:
-        for each in files:
-            path = top + b"/" + each.path if each.path else top
-            linked = _linked(root, path, (kept or {}).get(each.path))
+    data = [each for each in files if each.pointer is not None or each.path in (kept or {})]
+    results = _built_by_children(data, new, local, mtime_ns, kept or {})
+    with Staging(new) as tree:
+        for each in data if not results else ():
+            linked = _linked(tree, each.path, kept.get(each.path)) if kept else None
+            if linked is None and each.pointer is not None:
+                linked = _write_data(tree, source, each, local, mtime_ns)
             if linked is not None:
                 results[each.path] = linked
-            elif each.pointer is not None:
-                file = _object_file(source, each, local)
-                results[each.path] = _write_data(root, path, each, file, mtime_ns)
-            else:
-                written.append((path, each))
-        by_blob: dict[str, list[tuple[bytes, SourceFile]]] = {}
-        for path, each in written:
-            by_blob.setdefault(each.blob, []).append((path, each))
-        for blob, content in registry.contents(source, (each for _, each in written)):
-            for path, each in by_blob[blob]:
-                results[each.path] = _write_plain(root, path, each, content, mtime_ns)
+        plain = [each for each in files if each.path not in results]
+        by_blob: dict[str, list[SourceFile]] = {}
+        for each in plain:
+            by_blob.setdefault(each.blob, []).append(each)
+        for blob, content in registry.contents(source, plain):
+            for each in by_blob[blob]:
+                results[each.path] = _write_plain(tree, each, content, mtime_ns)
     return results
+
+
+def _built_by_children(
+    data: Sequence[SourceFile],
+    new: str,
+    local: LocalObjects,
+    mtime_ns: int | None,
+    kept: Mapping[bytes, str],
+) -> dict[bytes, os.stat_result]:
+    """Write data files, or link what is kept, in several processes; nothing where that can't be."""
+    parts = processes.shares(data)
+    if len(parts) < 2:
+        return {}
+
+    def work(part: Sequence[SourceFile]) -> None:
+        with Staging(new) as tree:
+            for each in part:
+                linked = _linked(tree, each.path, kept.get(each.path))
+                if linked is None and _write_whole(tree, each, local, mtime_ns) is None:
+                    raise IntegrityError("to be brought anew")
+
+    if not all(processes.in_children(parts, work)):
+        files_module.remove_tree(new)
+        return {}
+    top = os.fsencode(new) + b"/"
+    return {each.path: os.lstat(top + each.path) for each in data}
 
 
 def check_free(target: str, name: str, *, replace: bool) -> None:
     """Raise TargetExistsError for a target that is there, unless it may be replaced.
 
-    A Git repository never is: RefusedError. `name` is for messages.
+    A Git repository never is, nor a device, a pipe or a socket: RefusedError.
+    `name` is for messages.
     """
     if os.path.lexists(os.path.join(target, ".git")):
         raise RefusedError(f"a Git repository is there: {name}", "remove it by hand")
-    if not replace and os.path.lexists(target):
+    if not os.path.lexists(target):
+        return
+    if not replace:
         raise exists(name)
+    if stat.S_IFMT(os.lstat(target).st_mode) not in _REPLACEABLE:
+        raise RefusedError(f"neither a file nor a directory: {name}", "use -o for another target")
 
 
 def exists(target: str) -> TargetExistsError:
@@ -292,12 +340,12 @@ def exists(target: str) -> TargetExistsError:
     return TargetExistsError(f"target exists: {target}", "use -f to replace it, or -o for another")
 
 
-def _linked(root: Directory, path: bytes, existing: str | None) -> os.stat_result | None:
+def _linked(tree: Staging, path: bytes, existing: str | None) -> os.stat_result | None:
     """Link a file that is here already; None where it can't be linked."""
     if existing is None:
         return None
     try:
-        return root.link(path, existing)
+        return tree.link(path, existing)
     except DataregError:
         raise
     except OSError:
@@ -305,42 +353,43 @@ def _linked(root: Directory, path: bytes, existing: str | None) -> os.stat_resul
         return None
 
 
-def _object_file(source: Source, file: SourceFile, local: LocalObjects) -> str:
-    """The file that holds a data file's bytes; one that was damaged here is brought anew."""
-    assert file.pointer is not None
-    found = local.find_whole(file.pointer)
-    if found is not None:
-        return found
-    want = source.sources().want(file.pointer, file.source_path)
-    failures = download([want], local.cache, jobs=1)
-    if failures:
-        raise combined(failures, f"from {source.location}")
-    return local.cache.path(file.pointer.digest)
-
-
 def _write_data(
-    root: Directory, path: bytes, file: SourceFile, found: str, mtime_ns: int | None
+    tree: Staging, source: Source, file: SourceFile, local: LocalObjects, mtime_ns: int | None
 ) -> os.stat_result:
-    with open(found, "rb") as stream:
-        return _placed(root.place(path, stream.fileno(), mode=_mode(file), mtime_ns=mtime_ns))
+    """Write a data file; an object that was damaged here is brought anew."""
+    written = _write_whole(tree, file, local, mtime_ns)
+    if written is None:
+        bring(source, [file], local, jobs=1)
+        written = _write_whole(tree, file, local, mtime_ns)
+    if written is None:
+        raise IntegrityError(f"what is in the cache does not stay whole: {local.cache.root}")
+    return written
+
+
+def _write_whole(
+    tree: Staging, file: SourceFile, local: LocalObjects, mtime_ns: int | None
+) -> os.stat_result | None:
+    """Write a data file from an object that is whole here, or return None."""
+    pointer, is_executable = file.pointer, file.mode == "100755"
+    assert pointer is not None
+    if pointer.size <= _IN_MEMORY:
+        data = local.read_whole(pointer)
+        if data is None:
+            return None
+        return tree.write(file.path, data, executable=is_executable, mtime_ns=mtime_ns)
+    found = local.find_whole(pointer)
+    if found is None:
+        return None
+    with open(found, "rb", buffering=0) as stream:
+        return tree.copy(file.path, stream.fileno(), executable=is_executable, mtime_ns=mtime_ns)
 
 
 def _write_plain(
-    root: Directory, path: bytes, file: SourceFile, content: bytes, mtime_ns: int | None
+    tree: Staging, file: SourceFile, content: bytes, mtime_ns: int | None
 ) -> os.stat_result:
     if file.is_symlink:
-        return root.symlink(path, content)
-    return _placed(root.place(path, content, mode=_mode(file), mtime_ns=mtime_ns))
-
-
-def _placed(result: os.stat_result | None) -> os.stat_result:
-    assert result is not None, "only an expectation keeps a file from being placed"
-    return result
-
-
-def _mode(file: SourceFile) -> int:
-    mode = 0o777 if file.mode == "100755" else 0o666
-    return mode & ~files_module.umask()
+        return tree.symlink(file.path, content)
+    return tree.write(file.path, content, executable=file.mode == "100755", mtime_ns=mtime_ns)
 
 
 class Delivered(NamedTuple):

@@ -15,6 +15,7 @@ import fcntl
 import os
 import stat
 import time
+from contextlib import suppress
 from functools import cache
 from types import TracebackType
 
@@ -33,6 +34,7 @@ _RENAME_EXCHANGE = 2
 #: What a kernel, a C library or a file system says that does not know the flags.
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TemporaryFile:
@@ -72,6 +74,7 @@ class TemporaryFile:
         replace: bool = True,
         mode: int | None = None,
         sync: bool = True,
+        make_directory: bool = False,
     ) -> None:
         """Give the file its final name, on the same file system, and close it.
 
@@ -79,7 +82,8 @@ class TemporaryFile:
         `replace` an existing file gives way; without, FileExistsError is raised
         and nothing is touched, however many processes try at once. `mode` None
         leaves what the umask gave. With `sync` the content and the name are on
-        disk on return. After a fault there is no temporary file any more; the
+        disk on return. With `make_directory` a missing directory is made, which
+        costs nothing where it is there. After a fault there is no temporary file any more; the
         final name may then be taken already only if the fault came from syncing it.
         """
         final = os.fsencode(final_path)
@@ -88,10 +92,13 @@ class TemporaryFile:
                 os.fchmod(self._descriptor, mode)
             if sync:
                 os.fsync(self._descriptor)
-            if replace:
-                os.rename(self.path, final)
-            else:
-                move_new(self.path, final)
+            try:
+                _give_name(self.path, final, replace)
+            except FileNotFoundError:
+                if not make_directory:
+                    raise
+                os.makedirs(os.path.dirname(final), exist_ok=True)
+                _give_name(self.path, final, replace)
         except BaseException:
             self.discard()
             raise
@@ -108,6 +115,13 @@ class TemporaryFile:
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
+
+
+def _give_name(source: bytes, target: bytes, replace: bool) -> None:
+    if replace:
+        os.rename(source, target)
+    else:
+        move_new(source, target)
 
 
 def new_file(
@@ -244,6 +258,48 @@ def remove_stale(directory: str | bytes, prefix: str | bytes, older_than_seconds
     except FileNotFoundError:
         return removed
     return removed
+
+
+def remove_tree(directory: str | bytes | os.PathLike[str]) -> None:
+    """Remove a directory with all that is in it, as far as that can be done; never raises OSError.
+
+    However deep it is: paths, recursion and descriptors have ends, so what lies
+    deeper is lifted to the top first. Symlinks are not followed.
+    """
+    with suppress(OSError):
+        top = os.open(directory, _DIRECTORY)
+        try:
+            while any([_lift(top, os.fsencode(name)) for name in os.listdir(top)]):
+                pass
+        finally:
+            os.close(top)
+        os.rmdir(directory)
+
+
+def _lift(top: int, name: bytes) -> bool:
+    """Remove `name` from the directory `top`; directories in it go there. Whether it is gone."""
+    try:
+        if _unlinked(top, name):
+            return True
+        inner = os.open(name, _DIRECTORY, dir_fd=top)
+        try:
+            for each in map(os.fsencode, os.listdir(inner)):
+                if not _unlinked(inner, each):
+                    os.rename(each, temporary_name(), src_dir_fd=inner, dst_dir_fd=top)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=top)
+    except OSError:
+        return False
+    return True
+
+
+def _unlinked(directory: int, name: bytes) -> bool:
+    """Remove a file; False for a directory, which is left."""
+    if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        return False
+    os.unlink(name, dir_fd=directory)
+    return True
 
 
 def _mode_of(path: bytes) -> int | None:

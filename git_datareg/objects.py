@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from git_datareg import files
-from git_datareg.digest import Digest, Hasher
+from git_datareg.digest import Digest, Hasher, digest_of
 from git_datareg.errors import IntegrityError
 from git_datareg.pointer import Pointer
 
@@ -22,6 +22,9 @@ from git_datareg.pointer import Pointer
 _STALE_SECONDS = 24 * 3600
 _PREFIX = "object-"
 _CHUNK = 1024 * 1024
+_MODE = 0o444
+#: To open a FIFO for reading would wait for a writer.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class ObjectDirectory:
@@ -33,10 +36,13 @@ class ObjectDirectory:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self._objects = os.path.join(root, "objects", "")
+        #: Large objects that were verified as we wrote them, and the stat data of their files.
+        self._written: dict[Pointer, tuple[int, ...]] = {}
 
     def path(self, digest: Digest) -> str:
         """Where the object is, or would be."""
-        return os.path.join(self.root, "objects", digest.key)
+        return self._objects + digest.key
 
     def find(self, pointer: Pointer) -> str | None:
         """The file that holds the object, or None.
@@ -50,6 +56,54 @@ class ObjectDirectory:
         except OSError:
             return None
         return path if stat.S_ISREG(found.st_mode) and found.st_size == pointer.size else None
+
+    def read(self, pointer: Pointer) -> bytes | None:
+        """The object's bytes, verified, or None without a whole one; it is held in memory."""
+        try:
+            descriptor = os.open(self.path(pointer.digest), _READ)
+        except OSError:
+            return None
+        try:
+            data = os.read(descriptor, pointer.size + 1)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        is_whole = len(data) == pointer.size and digest_of(data) == pointer.digest
+        return data if is_whole else None
+
+    def is_whole(self, pointer: Pointer) -> bool:
+        """Whether its file holds the object: it is read, unless it is as we have written it."""
+        path = self.path(pointer.digest)
+        try:
+            if pointer in self._written and _identity(os.lstat(path)) == self._written[pointer]:
+                return True
+            with open(path, "rb", buffering=0) as file:
+                return is_object(file.fileno(), pointer)
+        except FileNotFoundError:
+            return False
+
+    def has_written(self, pointer: Pointer, inode: int) -> None:
+        """Remember that the file with this number was written and verified here just now."""
+        with suppress(OSError):
+            now = os.lstat(self.path(pointer.digest))
+            if now.st_ino == inode:
+                self._written[pointer] = _identity(now)
+
+    def put(self, pointer: Pointer, data: bytes) -> None:
+        """Put a small object in its place; raises IntegrityError unless the bytes are its own.
+
+        What is there already gives way to the same bytes. Faults are as with a writer.
+        """
+        if len(data) != pointer.size or digest_of(data) != pointer.digest:
+            raise IntegrityError(f"corrupt object {pointer.digest}: other bytes, or a part of them")
+        with _new_file(self.root) as file:
+            try:
+                file.write(data)
+            except OSError as error:
+                error.filename = os.fsdecode(file.path)
+                raise
+            _commit(file, self.path(pointer.digest))
 
     def writer(self) -> ObjectWriter:
         """A writer for one new object; use it as a context manager."""
@@ -65,12 +119,7 @@ class ObjectWriter:
     def __init__(self, directory: ObjectDirectory) -> None:
         self._directory = directory
         self._hasher = Hasher()
-        temporary = os.path.join(directory.root, "tmp")
-        try:
-            self._file = files.new_file(temporary, prefix=_PREFIX)
-        except FileNotFoundError:
-            os.makedirs(temporary, exist_ok=True)
-            self._file = files.new_file(temporary, prefix=_PREFIX)
+        self._file = _new_file(directory.root)
 
     def __enter__(self) -> ObjectWriter:
         return self
@@ -122,12 +171,28 @@ class ObjectWriter:
                 f"{pointer.digest}"
             )
         if self._directory.find(pointer) is None:
-            target = self._directory.path(pointer.digest)
-            _make_directory(os.path.dirname(target))
-            # As git does with loose objects (core.fsync): the work tree still has the
-            # content, and a file that a crash cut short is found by its size.
-            self._file.commit(target, replace=True, mode=0o444, sync=False)
+            inode = os.fstat(self._file.fileno()).st_ino
+            _commit(self._file, self._directory.path(pointer.digest))
+            if pointer.size > _CHUNK:
+                self._directory.has_written(pointer, inode)
         return pointer
+
+
+def _new_file(root: str) -> files.TemporaryFile:
+    temporary = os.path.join(root, "tmp")
+    try:
+        return files.new_file(temporary, prefix=_PREFIX, mode=_MODE)
+    except FileNotFoundError:
+        os.makedirs(temporary, exist_ok=True)
+        return files.new_file(temporary, prefix=_PREFIX, mode=_MODE)
+
+
+def _commit(file: files.TemporaryFile, target: str) -> None:
+    # It was made with this mode, unless the umask keeps readers out.
+    mode = _MODE if files.umask() & _MODE else None
+    # As git does with loose objects (core.fsync): the work tree still has the
+    # content, and a file that a crash cut short is found by its size.
+    file.commit(target, mode=mode, sync=False, make_directory=True)
 
 
 class LocalObjects(NamedTuple):
@@ -142,6 +207,15 @@ class LocalObjects(NamedTuple):
         path = self.own.find(pointer) if self.own is not None else None
         return path or self.cache.find(pointer)
 
+    def read_whole(self, pointer: Pointer) -> bytes | None:
+        """The object's bytes, verified, or None; for small ones. Damage is as in `find_whole`."""
+        data = self.own.read(pointer) if self.own is not None else None
+        if data is None:
+            data = self.cache.read(pointer)
+        if data is None:
+            self.find_whole(pointer)
+        return data
+
     def find_whole(self, pointer: Pointer) -> str | None:
         """The file that holds the object, read and verified, or None.
 
@@ -150,11 +224,11 @@ class LocalObjects(NamedTuple):
         a whole one: it may be the only copy.
         """
         own = self.own.find(pointer) if self.own is not None else None
-        if own is not None and _is_whole(own, pointer):
+        if self.own is not None and own is not None and self.own.is_whole(pointer):
             return own
         cached = self.cache.find(pointer)
         if cached is not None:
-            if _is_whole(cached, pointer):
+            if self.cache.is_whole(pointer):
                 return cached
             with suppress(FileNotFoundError):
                 os.unlink(cached)
@@ -176,25 +250,13 @@ def is_object(descriptor: int, pointer: Pointer) -> bool:
     return Pointer(hasher.digest(), hasher.size) == pointer
 
 
-def _is_whole(path: str, pointer: Pointer) -> bool:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return is_object(file.fileno(), pointer)
-    except FileNotFoundError:
-        return False
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written to, or is another one."""
+    times = (found.st_mtime_ns, found.st_ctime_ns)
+    return (found.st_dev, found.st_ino, found.st_size, *times)
 
 
 def remove_leftovers(directory: ObjectDirectory) -> None:
     """Remove what killed writers left more than a day ago, as far as we may."""
     with suppress(OSError):
         files.remove_stale(os.path.join(directory.root, "tmp"), _PREFIX, _STALE_SECONDS)
-
-
-def _make_directory(path: str) -> None:
-    """Make one of the 256 directories of objects; almost always it is there."""
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        os.makedirs(path, exist_ok=True)

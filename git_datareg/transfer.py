@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+from git_datareg import processes
 from git_datareg.digest import Hasher
 from git_datareg.errors import (
     CorruptError,
@@ -79,12 +80,39 @@ def download(
     threads = _threads(jobs, storages, unique)
     if unique:
         remove_leftovers(into)
+    rest = list(unique.values())
+    if (
+        threads == 1
+        and jobs > 1
+        and not any(each.storage.properties.is_remote for each in storages)
+    ):
+        rest = _left_by_children(rest, into, advance)
     return [
         Failure(want.pointer, path, outcome)
-        for want, outcome in _results(unique.values(), one, threads)
+        for want, outcome in _results(rest, one, threads)
         if isinstance(outcome, DataregError)
         for path in paths[want.pointer]
     ]
+
+
+def _left_by_children(wants: Sequence[Want], into: ObjectDirectory, advance: Advance) -> list[Want]:
+    """Fetch in several processes what is worth it; returns what is still to be done."""
+    parts = processes.shares(wants)
+    if len(parts) < 2:
+        return list(wants)
+
+    def work(part: Sequence[Want]) -> None:
+        for want in part:
+            fetch(want, into)
+
+    left: list[Want] = []
+    for part, is_done in zip(parts, processes.in_children(parts, work), strict=True):
+        if is_done:
+            for want in part:
+                advance(want.pointer.size)
+        else:
+            left += part
+    return left
 
 
 def _merged(first: Want | None, second: Want) -> Want:
@@ -211,8 +239,16 @@ def _results(
     """Call the function for each item in threads; its result or its fault, as they come.
 
     Any other exception ends it all and is raised here. Threads take their items
-    themselves: a future for each would cost more than moving a small object.
+    themselves: a future for each would cost more than moving a small object. A
+    single one is not even worth a thread, with a switch for each item.
     """
+    if threads == 1:
+        for item in items:
+            try:
+                yield item, function(item)
+            except DataregError as error:
+                yield item, error
+        return
     todo = iter(list(items))
     results: SimpleQueue[tuple[_Item, bool | BaseException] | None] = SimpleQueue()
     is_over = threading.Event()

@@ -165,9 +165,8 @@ class Directory:
         `target` is stored as it is and never followed here. Replacing and
         directories as with `place`. A link named .gitmodules is refused, as Git does.
         """
+        check_symlink_name(relative)
         names = _split(relative)
-        if any(_means_gitmodules(stem) for stem in _stems(names[-1])):
-            raise _unsafe(relative, "a symlink can't be .gitmodules")
         chain = self._descend(relative, names, create_parents)
         try:
             temporary = temporary_name()
@@ -264,6 +263,12 @@ def check_relative_path(path: bytes) -> None:
     _split(path)
 
 
+def check_symlink_name(path: bytes) -> None:
+    """Raise UnsafePathError when a symlink there would be .gitmodules to some file system."""
+    if any(_means_gitmodules(stem) for stem in _stems(path.rpartition(b"/")[2])):
+        raise _unsafe(path, "a symlink can't be .gitmodules")
+
+
 def _split(path: bytes) -> list[bytes]:
     """The names in `path`, once it is known to be safe."""
     if b"\0" in path:
@@ -271,12 +276,27 @@ def _split(path: bytes) -> list[bytes]:
     if path.startswith(b"/"):
         raise _unsafe(path, "it is absolute")
     names = path.split(b"/")
+    if _is_plain(path, names):
+        return names
     for name in names:
         if name in (b"", b".", b".."):
             raise _unsafe(path, "it has an empty name" if not name else f"it has {name.decode()!r}")
         if any(stem in (b".git", b"git~1") for stem in _stems(name)):
             raise _unsafe(path, "some file systems take a name in it for .git")
     return names
+
+
+def _is_plain(path: bytes, names: list[bytes]) -> bool:
+    """Whether all checks would pass, cheaply, for nearly all paths; never a wrong yes."""
+    lower = path.lower()
+    return (
+        path.isascii()
+        and b".git" not in lower
+        and b"git~1" not in lower
+        and b"" not in names
+        and b"." not in names
+        and b".." not in names
+    )
 
 
 def _stems(name: bytes) -> list[bytes]:

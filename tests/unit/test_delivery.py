@@ -21,7 +21,6 @@ from git_datareg.errors import (
     UnsafePathError,
 )
 from git_datareg.pointer import Pointer
-from git_datareg.registry import SourceFile
 from git_datareg.transfer import Failure
 
 POINTER = Pointer(digest_of(b"x"), 1)
@@ -155,6 +154,16 @@ def test_long_names_are_no_trouble(tmp_path: Path, name: str) -> None:
     assert os.listdir(tmp_path) == [name]
 
 
+def test_what_is_neither_file_nor_directory_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TargetExistsError):
+        delivery.check_free(str(tmp_path / "pipe"), "pipe", replace=False)
+    with pytest.raises(RefusedError, match="neither a file nor a directory: pipe"):
+        delivery.check_free(str(tmp_path / "pipe"), "pipe", replace=True)
+    with pytest.raises(RefusedError, match="neither a file nor a directory: /dev/null"):
+        delivery.check_free(os.devnull, os.devnull, replace=True)
+
+
 def test_a_repository_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / ".git").write_bytes(b"gitdir: elsewhere\n")
     for replace in (True, False):
@@ -181,23 +190,19 @@ def test_many_faults_are_listed_and_their_code_is_the_one_they_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "target", "fine"),
+    ("paths", "twice"),
     [
-        (b"a/link", b"file", True),
-        (b"a/link", b"../file", True),
-        (b"a/link", b".", True),
-        (b"a/link", b"..", True),
-        (b"a/link", b"../..", False),
-        (b"link", b"..", False),
-        (b"link", b"/etc", False),
-        (b"link", b"a/../../x", False),
-        (b"", b"file", False),
+        ([b"a", b"a"], "a"),
+        ([b"dir/a", b"b", b"dir/a"], "dir/a"),
+        ([b"a", b"a/b"], "a"),
+        ([b"a/b/c/d", b"a/b"], "a/b"),
     ],
 )
-def test_symlinks_may_lead_anywhere_inside(path: bytes, target: bytes, fine: bool) -> None:
-    file = SourceFile(path, b"dir/" + path, "120000", "0" * 40, None, len(target))
-    if fine:
-        delivery._check_symlink(file, target)
-    else:
-        with pytest.raises(UnsafePathError, match="symlink leads out of the target"):
-            delivery._check_symlink(file, target)
+def test_a_name_that_a_tree_has_twice_is_refused(paths: list[bytes], twice: str) -> None:
+    with pytest.raises(UnsafePathError, match=f"unsafe path '{twice}': the registry has it twice"):
+        delivery._check_unique(paths)
+
+
+def test_names_that_only_look_alike_are_fine() -> None:
+    delivery._check_unique([b"a", b"a.b", b"A", b"ab/a", b"ab/c", b"b/ab"])
+    delivery._check_unique([b""])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +152,57 @@ def test_a_file_is_an_object_or_not(tmp_path: Path, data: bytes, answer: bool) -
         assert is_object(file.fileno(), POINTER) is answer
 
 
+def test_small_objects_are_read_and_put_in_one_go(directory: ObjectDirectory) -> None:
+    assert directory.read(POINTER) is None
+    directory.put(POINTER, DATA)
+    assert directory.read(POINTER) == DATA
+    path = directory.path(POINTER.digest)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o444
+    assert everything(directory) == [path]
+    empty = Pointer(digest_of(b""), 0)
+    directory.put(empty, b"")
+    assert directory.read(empty) == b""
+
+
+@pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"x", DATA.upper()])
+def test_other_bytes_are_neither_put_nor_read(directory: ObjectDirectory, data: bytes) -> None:
+    with pytest.raises(IntegrityError, match=POINTER.digest.hex):
+        directory.put(POINTER, data)
+    assert not os.path.exists(directory.root)
+    damage(store(directory), data)
+    assert directory.read(POINTER) is None
+
+
+def test_what_is_no_file_is_not_read_and_not_waited_for(directory: ObjectDirectory) -> None:
+    path = Path(directory.path(POINTER.digest))
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    assert directory.read(POINTER) is None
+    path.unlink()
+    path.mkdir()
+    assert directory.read(POINTER) is None
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_every_user_may_read_objects_whatever_the_umask(
+    directory: ObjectDirectory, mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("git_datareg.files.umask", lambda: mask)
+    before = os.umask(mask)
+    try:
+        directory.put(POINTER, DATA)
+        assert stat.S_IMODE(os.stat(directory.path(POINTER.digest)).st_mode) == 0o444
+    finally:
+        os.umask(before)
+
+
+def test_a_cache_that_goes_meanwhile_is_made_again(directory: ObjectDirectory) -> None:
+    store(directory)
+    shutil.rmtree(directory.root)
+    directory.put(POINTER, DATA)
+    assert directory.read(POINTER) == DATA
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> LocalObjects:
     return LocalObjects(
@@ -185,6 +237,48 @@ def test_a_damaged_object_in_the_cache_goes_so_that_it_is_fetched_again(
     damage(path, DATA.upper())
     assert local.find_whole(POINTER) is None
     assert not path.exists()
+
+
+def test_small_objects_are_read_from_where_they_are_whole(local: LocalObjects) -> None:
+    assert local.read_whole(POINTER) is None
+    own = store(own_of(local))
+    assert local.read_whole(POINTER) == DATA
+    damage(own, DATA.upper())
+    with pytest.raises(IntegrityError, match=str(own)):
+        local.read_whole(POINTER)
+    cached = store(local.cache)
+    assert local.read_whole(POINTER) == DATA
+    own.unlink()
+    assert local.read_whole(POINTER) == DATA
+    damage(cached, DATA.upper())
+    assert local.read_whole(POINTER) is None
+    assert not cached.exists()
+
+
+def test_a_large_object_is_not_read_again_until_its_file_changes(
+    local: LocalObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(2 * 1024 * 1024)
+    pointer = Pointer(digest_of(data), len(data))
+    path = store(local.cache, data)
+    with monkeypatch.context() as patch:
+        patch.setattr("git_datareg.objects.is_object", lambda *_: False)
+        assert local.find_whole(pointer) == str(path)
+    os.utime(path, ns=(1, 1))
+    assert local.find_whole(pointer) == str(path)
+    damage(path, data[:-1] + b"x")
+    os.utime(path, ns=(2, 2))
+    assert local.find_whole(pointer) is None
+    assert not path.exists()
+    assert local.find_whole(pointer) is None
+
+
+def test_another_writer_of_a_large_object_reads_it(local: LocalObjects) -> None:
+    data = bytes(2 * 1024 * 1024)
+    pointer = Pointer(digest_of(data), len(data))
+    damage(store(local.cache, data), data[:-1] + b"x")
+    again = ObjectDirectory(local.cache.root)
+    assert local._replace(cache=again).find_whole(pointer) is None
 
 
 def test_a_damaged_object_of_our_own_stays_and_is_told(local: LocalObjects) -> None:

@@ -213,7 +213,7 @@ def test_a_progress_that_fails_ends_it(cache: ObjectDirectory) -> None:
 
 @pytest.mark.parametrize(
     ("is_remote", "pointers", "most"),
-    [(True, POINTERS, 3), (False, POINTERS, 1), (False, [LARGE_POINTER], 3)],
+    [(True, POINTERS, 3), (False, POINTERS, 0), (False, [LARGE_POINTER], 3)],
 )
 def test_small_objects_that_are_near_are_not_worth_a_thread(
     cache: ObjectDirectory, is_remote: bool, pointers: list[Pointer], most: int
@@ -230,6 +230,30 @@ def test_small_objects_that_are_near_are_not_worth_a_thread(
         patch.setattr(threading.Thread, "start", start)
         assert download(wants(storage, pointers=pointers), cache, jobs=8) == []
     assert started == ["transfer"] * most
+
+
+def test_many_small_objects_that_are_near_come_by_children(
+    cache: ObjectDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    contents = [b"%d" % number for number in range(1600)]
+    pointers = [Pointer(digest_of(data), len(data)) for data in contents]
+    storage = Memory(is_remote=False).holding(*contents)
+    lost, wrong = pointers[3], pointers[4]
+    storage.delete(object_key(lost.digest))
+    storage.lie(wrong, b"?")
+    moved: list[int] = []
+    failures = download(wants(storage, pointers=pointers), cache, jobs=4, advance=moved.append)
+    assert {(each.pointer, type(each.error)) for each in failures} == {
+        (lost, ObjectNotFoundError),
+        (wrong, IntegrityError),
+    }
+    rest = [pointer for pointer in pointers if pointer not in (lost, wrong)]
+    assert all(cache.find(pointer) for pointer in rest)
+    assert sorted(moved) == sorted(pointer.size for pointer in rest)
+    # Only the part with the failures was looked at here.
+    assert len(storage.opened) < len(pointers) / 2
 
 
 # upload
