@@ -112,6 +112,8 @@ class Progress:
             from tqdm import tqdm
 
             self._lock = Lock()
+            # Its thread keeps slow bars alive, and would keep us from starting children.
+            tqdm.monitor_interval = 0
             # What takes no time needs no bar, unless somebody asked for one.
             delay = 0.0 if self._is_forced else 0.5
             self._bar = tqdm(

@@ -28,17 +28,19 @@ LAYERS = (
     # 0: faults
     "errors",
     # 1: values, pure
-    "attributes digest gitconfig globs location metafile pointer",
+    "attributes digest gitconfig globs location metafile pointer trust symlinks",
     # 2: edges
-    "files git git.* gitindex protocol protocol.* signals storage storage.* worktree",
+    "files git git.* gitindex processes protocol protocol.* signals staging storage storage.*"
+    " worktree",
     # 3: services
     "layout objects settings transfer",
     # 4: operations on a repository
-    "bringing configuring filtering installing placing pushing remote sources",
+    "configuring filtering installing placing pushing remote sources streaming",
     # 5: operations across repositories
-    "conflicts delivery importing imports mirror recording registry working",
+    "bringing chains conflicts delivery importing imports listing mirror origins reading"
+    " recording registry standing working",
     # 6: the Python API, and what puts the parts together
-    "__init__ api workspace",
+    "__init__ api filesystem workspace",
     # 7: programs
     "__main__ commands commands.* main remote_main ui",
 )
@@ -47,26 +49,35 @@ LAYERS = (
 WITHIN = {
     "metafile": "gitconfig location",
     "pointer": "digest",
+    "trust": "location",
     "git.*": "git git.*",
     "protocol.filter": "protocol.pktline",
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
     "storage.*": "files storage",
+    "processes": "signals",
+    "staging": "files worktree",
     "worktree": "files",
     "layout": "objects",
     "transfer": "layout objects",
-    "bringing": "sources",
+    "bringing": "origins",
     "placing": "filtering",
     "pushing": "sources",
-    "remote": "installing sources",
-    "working": "registry",
+    "remote": "sources",
+    "working": "origins",
     "conflicts": "imports registry working",
-    "delivery": "registry",
-    "importing": "conflicts delivery imports recording registry",
+    "delivery": "origins registry",
+    "origins": "registry",
+    "importing": "chains conflicts delivery imports recording registry standing",
+    "standing": "imports registry",
+    "chains": "imports registry standing",
     "recording": "imports registry",
+    "listing": "registry",
+    "reading": "delivery origins registry",
     "registry": "mirror",
     "__init__": "api",
     "api": "workspace",
+    "filesystem": "api",
     "__main__": "main",
     "main": "commands commands.* ui",
     "remote_main": "main ui",
@@ -87,6 +98,7 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
+    "fsspec": "filesystem",
     "importlib.metadata": "__init__ main ui commands.*",
     "logging": "",
     "subprocess": "git git.*",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from git_datareg import api, delivery, ui
-from git_datareg.commands.parsing import add_globs, add_jobs, add_progress, add_revision
+from git_datareg.commands.parsing import add_globs, add_jobs, add_progress, add_revision, not_empty
 from git_datareg.commands.printing import put
 from git_datareg.location import Location
 from git_datareg.workspace import Workspace
@@ -14,7 +14,10 @@ from git_datareg.workspace import Workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument(
-        "-o", "--out", metavar="OUT", help="where to (default: the path's name, here)"
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="where to: a new name, or a directory (default: the path's name, here)",
     )
     parser.add_argument("-f", "--force", action="store_true", help="replace an existing target")
     parser.add_argument(
@@ -25,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_jobs(parser)
     add_progress(parser)
     parser.add_argument("url", metavar="URL", help="the registry: a Git URL or path")
-    parser.add_argument("path", metavar="PATH", help='a file or directory in it; "." is all')
+    parser.add_argument(
+        "path", type=not_empty, metavar="PATH", help='a file or directory in it; "." is all'
+    )
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -47,5 +52,5 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             advance=progress.advance,
         )
     if not arguments.quiet:
-        ui.say(f"{ui.count(done.files, 'file')} ({ui.size(done.size)}) in {done.target}")
+        ui.say(f"{ui.count(done.files, 'file')} ({ui.size(done.size)}) in {ui.show(done.target)}")
     return 0

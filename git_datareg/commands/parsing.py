@@ -42,6 +42,7 @@ def add_globs(parser: argparse.ArgumentParser) -> None:
         "-I",
         "--include",
         action="append",
+        type=not_empty,
         default=[],
         metavar="GLOB",
         help="only files that match (repeatable)",
@@ -50,6 +51,7 @@ def add_globs(parser: argparse.ArgumentParser) -> None:
         "-X",
         "--exclude",
         action="append",
+        type=not_empty,
         default=[],
         metavar="GLOB",
         help="no files that match (repeatable)",
@@ -64,8 +66,21 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_revision(parser: argparse.ArgumentParser) -> None:
     """`--rev`."""
     parser.add_argument(
-        "--rev", metavar="REV", help="branch, tag or commit (default: the default branch)"
+        "--rev",
+        type=not_empty,
+        metavar="REV",
+        help="branch, tag or commit (default: the default branch)",
     )
+
+
+def not_empty(text: str) -> str:
+    """The type of an argument that has no meaning when it is empty.
+
+    A script's variable that is not set must not mean the default.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _positive(text: str) -> int:

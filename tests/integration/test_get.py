@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import githttp
 from tests.support.consumers import (
     FACES_NEW,
     FACES_OLD,
@@ -207,6 +208,63 @@ def test_globs_choose_files_below_the_path(source: Source, here: Path) -> None:
     )
 
 
+def test_globs_are_tied_to_the_top_or_reach_any_depth(source: Source, here: Path) -> None:
+    datareg(here, "get", source.url, ".", "-o", "top", "-I", "/*.bin", "-X", "/faces")
+    assert below(here / "top") == {"model.bin": MODEL}
+    datareg(here, "get", source.url, ".", "-o", "all", "-I", "**/*.bin", "-X", "faces/**/c.bin")
+    assert below(here / "all") == {"model.bin": MODEL}
+
+
+def test_force_does_not_replace_a_device_or_a_pipe(source: Source, here: Path) -> None:
+    os.mkfifo(here / "model.bin")
+    done = datareg(here, "get", "-f", source.url, "model.bin", check=False)
+    fault(done, 4, "neither a file nor a directory: model.bin")
+    assert stat.S_ISFIFO((here / "model.bin").lstat().st_mode)
+
+
+def test_force_leaves_what_is_there_until_all_has_arrived(source: Source, here: Path) -> None:
+    _occupy(here / "faces", "directory")
+    source.object(NEW["d.jpg"]).unlink()
+    fault(datareg(here, "get", "-f", source.url, "faces", check=False), 3, "faces/d.jpg")
+    assert below(here) == {"faces/mine": b"mine"}
+
+
+@pytest.mark.parametrize("path", ["model.bin", "faces"])
+def test_what_arrives_is_the_users_own(source: Source, here: Path, home: Path, path: str) -> None:
+    # Whatever the source or the cache have it as, it can be edited.
+    datareg(here, "get", source.url, path)
+    for file in [each for each in here.rglob("*.[bj]*") if not each.is_symlink()]:
+        assert file.lstat().st_nlink == 1
+        assert stat.S_IMODE(file.stat().st_mode) & 0o600 == 0o600
+        file.write_bytes(b"edited")
+    datareg(here, "get", source.url, path, "-o", "again")
+    again = below(here / "again") or (here / "again").read_bytes()
+    assert again == (FACES_NEW if path == "faces" else MODEL)
+
+
+def test_data_that_only_another_branch_tracks_can_be_had(tmp_path: Path, here: Path) -> None:
+    work = Git(tmp_path / "plain").init()
+    work.write("README", b"plain\n")
+    work.commit_all()
+    work.run("switch", "--quiet", "--create", "data")
+    work.run("datareg", "init")
+    work.run("datareg", "track", "*.bin")
+    work.write("model.bin", MODEL)
+    work.commit_all()
+    work.run("switch", "--quiet", "main")
+    datareg(here, "get", "--rev", "data", str(work.path), "model.bin")
+    assert below(here) == {"model.bin": MODEL}
+    fault(datareg(here, "get", "-f", str(work.path), "model.bin", check=False), 3, "no such path")
+
+
+def test_a_metafile_is_a_file_like_others(source: Source, here: Path, tmp_path: Path) -> None:
+    middle = Git(tmp_path / "middle").init()
+    middle.run("datareg", "import", source.url, "faces")
+    middle.run("commit", "--quiet", "--message", "import")
+    datareg(here, "get", str(middle.path), "faces.datareg")
+    assert b"path = faces\n" in (here / "faces.datareg").read_bytes()
+
+
 def test_a_missing_object_is_named_and_nothing_is_left(source: Source, here: Path) -> None:
     source.object(NEW["d.jpg"]).unlink()
     done = datareg(here, "get", source.url, "faces", "-o", "made/for/it", check=False)
@@ -309,6 +367,10 @@ def test_show_url_names_the_object_and_downloads_nothing(source: Source, here: P
         (["{}", ".."], 3, "not a path inside a registry"),
         (["{}", "/etc"], 3, "not a path inside a registry"),
         (["{}"], 2, "PATH"),
+        (["{}", ""], 2, "argument PATH: it is empty"),
+        (["{}", "faces", "--rev", ""], 2, "argument --rev: it is empty"),
+        (["{}", "faces", "-X", ""], 2, "-X/--exclude: it is empty"),
+        (["{}", "faces", "model.bin"], 2, "unrecognized arguments: model.bin"),
         (["{}", "faces", "-j", "0"], 2, "not a number from 1 to 1024: '0'"),
         (["{}", "faces", "-j", "many"], 2, "not a number from 1 to 1024: 'many'"),
         (["{}", "faces", "-o", ""], 2, "empty name"),
@@ -516,6 +578,30 @@ def test_an_interrupt_leaves_nothing_and_is_no_fault_of_ours(
     assert os.listdir(here) == []
 
 
+def test_what_arrived_before_a_kill_is_not_downloaded_again(
+    source: Source, here: Path, home: Path
+) -> None:
+    last = source.object(NEW["sub/c.bin"])
+    last.unlink()
+    os.mkfifo(last)
+    process = subprocess.Popen(["git-datareg", "get", "-j1", source.url, "faces"], cwd=here)
+    # It has opened the last object, so the others are here.
+    writer = os.open(last, os.O_WRONLY)
+    process.kill()
+    process.wait(timeout=60)
+    os.close(writer)
+    assert not (here / "faces").exists()
+    arrived = list((home / "datareg-cache").glob("objects/*/*"))
+    assert len(arrived) == 2
+    for each in arrived:
+        (source.storage / "objects" / each.parent.name / each.name).unlink()
+    last.unlink()
+    last.write_bytes(NEW["sub/c.bin"])
+    datareg(here, "get", source.url, "faces")
+    assert os.listdir(here) == ["faces"]
+    assert below(here / "faces") == FACES_NEW
+
+
 def test_what_a_killed_get_left_is_removed_by_the_next(source: Source, here: Path) -> None:
     leftover = here / ".faces.datareg-new-0123456789abcdef"
     leftover.mkdir()
@@ -573,3 +659,61 @@ def test_the_umask_counts(source: Source, here: Path) -> None:
 def test_old_data_is_what_the_tag_had(source: Source, here: Path) -> None:
     datareg(here, "get", "--rev", "v1", source.url, "faces/b.jpg")
     assert below(here) == {"b.jpg": OLD["b.jpg"]}
+
+
+def test_an_odd_target_is_told_on_one_line(source: Source, here: Path) -> None:
+    done = datareg(here, "get", source.url, "model.bin", "-o", "new\nline\x1b[31m")
+    assert done.stderr == '1 file (2.9 KiB) in "new\\nline\\033[31m"\n'
+    assert below(here) == {"new\nline\x1b[31m": MODEL}
+
+
+def test_it_needs_neither_a_home_nor_a_terminal_nor_a_writable_place_but_the_target(
+    source: Source, here: Path, tmp_path: Path
+) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_DATAREG_CACHE": str(tmp_path / "cache"),
+        "PYTHONPYCACHEPREFIX": os.environ["PYTHONPYCACHEPREFIX"],
+    }
+    done = subprocess.run(
+        ["git-datareg", "get", source.url, "faces", "-o", str(here / "faces")],
+        cwd="/",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert below(here / "faces") == FACES_NEW
+
+
+def test_a_directory_can_be_had_from_a_server(source: Source, here: Path, tmp_path: Path) -> None:
+    source.store_at(tmp_path / "disk")
+    with githttp.serve(tmp_path) as url:
+        datareg(here, "get", f"{url}/gallery.git", "faces")
+        assert below(here / "faces") == FACES_NEW
+        datareg(here, "get", "--rev", "v1", f"datareg::{url}/gallery.git", "run.sh")
+        assert below(here).keys() >= {"run.sh"}
+
+
+def test_thousands_of_files_come_whole_also_over_a_damaged_cache(
+    source: Source, here: Path
+) -> None:
+    many = {f"many/{number % 7}/{number}.bin": b"%d\n" % number for number in range(1500)}
+    for name, content in many.items():
+        path = source.work.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    source.work.run("datareg", "track", "many/**")
+    source.publish()
+    expected = {name.removeprefix("many/"): content for name, content in many.items()}
+    datareg(here, "get", source.url, "many")
+    assert below(here / "many") == expected
+    cached = [each for each in Path(os.environ["GIT_DATAREG_CACHE"]).rglob("*") if each.is_file()]
+    damaged = cached[len(cached) // 2]
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[::-1] + b"x")
+    cached[0].unlink()
+    datareg(here, "get", source.url, "many", "-o", "again")
+    assert below(here / "again") == expected
+    assert sorted(os.listdir(here)) == ["again", "many"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from tests.support import githttp
 from tests.support.consumers import FACES_OLD, MODEL, NEW, OLD, Source, datareg, fault, gallery
 from tests.support.gitrun import Git
 
@@ -158,6 +159,11 @@ def test_a_file_and_a_directory_with_its_name_and_more_are_sorted_as_paths(tmp_p
         (["{}", "../x"], 3, "not a path inside a registry"),
         ([], 2, "URL"),
         (["--sizes", "{}"], 2, "--sizes"),
+        (["--rev", "", "{}"], 2, "argument --rev: it is empty"),
+        (["{}", "/faces"], 3, "not a path inside a registry: /faces"),
+        (["{}", "/"], 3, "not a path inside a registry: /"),
+        (["{}", "faces/a.jpg/x"], 3, "no such path: faces/a.jpg/x"),
+        (["{}", "faces", "model.bin"], 2, "unrecognized arguments: model.bin"),
     ],
 )
 def test_what_can_not_be_meant_is_one_clear_line(
@@ -197,3 +203,75 @@ def test_a_corrupt_datareg_in_the_source_is_named(source: Source, tmp_path: Path
 def test_the_old_version_had_other_files(source: Source, tmp_path: Path) -> None:
     found = listed(tmp_path, "--data-only", "-R", "--rev", "v1", source.url, "faces")
     assert found == sorted(OLD)
+
+
+def test_paths_lead_through_symlinks_as_with_ls(source: Source, tmp_path: Path) -> None:
+    (source.work.path / "people").symlink_to("faces")
+    (source.work.path / "faces/up").symlink_to("..")
+    (source.work.path / "out").symlink_to("/etc")
+    source.publish()
+    assert listed(tmp_path, source.url, "people") == ["people"]
+    assert listed(tmp_path, source.url, "people/") == sorted([*FACES, "up"])
+    assert listed(tmp_path, source.url, "people/sub") == ["c.bin"]
+    assert listed(tmp_path, source.url, "people/a.jpg") == ["a.jpg"]
+    assert listed(tmp_path, source.url, "people/up/faces/sub/") == ["c.bin"]
+    assert listed(tmp_path, source.url, "out") == ["out"]
+    for path in ("out/", "out/passwd"):
+        fault(datareg(tmp_path, "list", source.url, path, check=False), 4, "out -> /etc")
+
+
+def test_a_symlink_to_nothing_is_listed(source: Source, tmp_path: Path) -> None:
+    (source.work.path / "faces/latest.jpg").unlink()
+    (source.work.path / "faces/latest.jpg").symlink_to("nothing")
+    source.publish()
+    assert listed(tmp_path, source.url, "faces") == FACES
+    [line] = listed(tmp_path, "-l", source.url, "faces/latest.jpg")
+    assert line.split()[0] == "link"
+
+
+def test_a_directory_without_data_has_none(source: Source, tmp_path: Path) -> None:
+    source.work.write("folder/.keep", b"")
+    source.publish()
+    assert listed(tmp_path, "--data-only", source.url, "folder") == []
+    assert listed(tmp_path, "--data-only", "-R", source.url, "folder") == []
+    assert listed(tmp_path, "--data-only", source.url, "notes.txt") == []
+    done = datareg(tmp_path, "list", "--data-only", source.url, "missing", check=False)
+    fault(done, 3, "no such path: missing")
+
+
+def test_what_a_work_tree_has_and_no_commit_is_not_listed(source: Source) -> None:
+    source.work.write("faces/new.jpg", b"new")
+    (source.work.path / "faces/d.jpg").unlink()
+    source.work.run("add", "faces/new.jpg")
+    assert listed(source.work.path, ".", "faces") == FACES
+    assert datareg(source.work.path / "faces", "-C", "..", "list", ".", "faces").stdout == "".join(
+        f"{name}\n" for name in FACES
+    )
+
+
+def test_a_repository_that_knows_nothing_of_us_is_listed(tmp_path: Path) -> None:
+    plain = Git(tmp_path / "plain").init()
+    plain.write("model/train.py", b"x")
+    plain.write("README.md", b"x")
+    plain.commit_all()
+    assert listed(tmp_path, "-R", f"file://{plain.path}") == ["README.md", "model/train.py"]
+    assert listed(tmp_path, "-R", "--data-only", "plain") == []
+
+
+@pytest.mark.parametrize("options", [[], ["-R"], ["-l"], ["-lR"], ["--data-only"], ["--json"]])
+def test_a_server_gives_the_same_list(
+    source: Source, tmp_path: Path, home: Path, options: list[str]
+) -> None:
+    with githttp.serve(tmp_path) as url:
+        for path in ("", "faces", "faces/sub/c.bin"):
+            for rev in ("v1", "main"):
+                arguments = [*options, "--rev", rev]
+                here = listed(tmp_path, *arguments, source.url, path)
+                assert listed(tmp_path, *arguments, f"{url}/gallery.git", path) == here != []
+    assert not (home / "datareg-cache/objects").exists()
+
+
+def test_a_path_that_was_removed_is_listed_where_it_was(source: Source, tmp_path: Path) -> None:
+    assert listed(tmp_path, "--rev", "v1", source.url, "faces/b.jpg") == ["b.jpg"]
+    done = datareg(tmp_path, "list", source.url, "faces/b.jpg", check=False)
+    fault(done, 3, "no such path: faces/b.jpg", "at the default branch")

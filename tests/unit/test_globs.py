@@ -24,6 +24,25 @@ from git_datareg.globs import is_chosen
         ("a[1].jpg", "a[[]1].jpg", True),
         ("b.jpg", "[!a].jpg", True),
         ("a.jpg", "", False),
+        # Tied to the top, as in .gitignore.
+        ("a.jpg", "/a.jpg", True),
+        ("sub/a.jpg", "/a.jpg", False),
+        ("sub/a.jpg", "/sub", True),
+        ("sub/a.jpg", "/sub/*.jpg", True),
+        ("sub/a.jpg", "./sub/*.jpg", True),
+        ("sub/a.jpg", "./a.jpg", False),
+        # Any number of directories, none among them.
+        ("a.jpg", "**/a.jpg", True),
+        ("sub/deep/a.jpg", "**/a.jpg", True),
+        ("xa.jpg", "**/a.jpg", False),
+        ("sub/a.jpg", "sub/**/a.jpg", True),
+        ("sub/deep/a.jpg", "sub/**/a.jpg", True),
+        ("sub/a.jpg", "**/sub/**/*.jpg", True),
+        ("top/sub/deep/a.jpg", "/**/sub/**/*.jpg", True),
+        ("sub/deep/a.jpg", "sub/**", True),
+        ("deep/a.jpg", "**/deep/", True),
+        ("sub/a.jpg", "sub**/a.jpg", True),
+        ("suba.jpg", "sub**/a.jpg", False),
     ],
 )
 def test_a_glob_means_a_path_a_directory_or_a_name(path: str, glob: str, matches: bool) -> None:
@@ -49,3 +68,9 @@ def test_without_globs_everything_is_chosen() -> None:
 def test_names_need_not_be_text() -> None:
     assert is_chosen(b"\xff\n.jpg", ["*.jpg"], [])
     assert is_chosen(b"\xff", ["\udcff"], [])
+
+
+def test_many_stars_end_soon() -> None:
+    # 2 to the power of 50 spellings would not.
+    assert is_chosen(b"x/a.jpg", ["**/" * 4 + "a.jpg"], [])
+    assert not is_chosen(b"x/a.jpg", ["**/x/" * 50 + "a.jpg"], [])
