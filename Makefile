@@ -7,6 +7,9 @@ JOBS ?= 2
 ARGS ?=
 
 VENV := .venv
+# What `make bench` compares with lives apart: its hundred packages are not ours.
+PEERS := .venv-peers
+DVC := dvc==3.67.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Ours is first, so that `git datareg` is this tree's; nothing else is changed.
@@ -17,7 +20,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
 export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 
 .DEFAULT_GOAL := test
-.PHONY: venv testdata demo test unit lint types format check coverage bench man clean
+.PHONY: venv testdata demo test unit lint types format check coverage bench peers man clean
 
 # The tools and the package, apart from the system's Python. The scripts are
 # copied on installation, so a change to them calls for a new one.
@@ -69,9 +72,16 @@ coverage: $(READY) testdata
 	$(RUN) $(COVER) pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered \
 	    --junitxml=build/tests.xml $(ARGS)
 
-# Figures for the claims in the documents; not part of the tests, they need a quiet machine.
-bench: $(READY) testdata
-	$(RUN) python benchmarks/run.py $(ARGS)
+# Figures for the claims in the documents; not part of the tests, they need a quiet
+# machine, for ten minutes.
+bench: $(READY) peers
+	$(RUN) python benchmarks/run.py --dvc $(PEERS)/bin/dvc $(ARGS)
+
+# What figures are compared with, apart from our tools; without it the rest is measured.
+peers:
+	test -x $(PEERS)/bin/dvc || { "$(PYTHON)" -m venv --clear $(PEERS) && \
+	    $(PEERS)/bin/python -m pip install --quiet '$(DVC)'; } || \
+	    { rm -rf $(PEERS); echo "no $(DVC) to compare with"; }
 
 # Git turns `git datareg --help` into a man page, so there must be one.
 man: $(READY)
@@ -79,6 +89,6 @@ man: $(READY)
 
 # Back to a fresh clone; the downloaded test data stays.
 clean:
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* *.egg-info \
+	rm -rf $(VENV) $(PEERS) build dist htmlcov .coverage .coverage.* *.egg-info \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

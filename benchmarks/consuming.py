@@ -1,0 +1,290 @@
+"""Times what users of a registry do, with git-datareg and with dvc, in one run.
+
+Both have the same files in a bare Git repository on this machine, pushed to a
+storage that is a directory. Cold: nothing is in any cache below the home
+directory; warm: the same once more. The kernel's caches are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from measuring import (
+    MIB,
+    Times,
+    call,
+    check_same,
+    environment,
+    table,
+    timed,
+    write_file,
+    write_files,
+)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tests.support import githttp
+
+_PER_FOLDER = 1000
+_ONE = "data/000/00000.bin"
+_LARGE = "large.bin"
+_COLD, _WARM = "cold", "warm"
+_COLUMNS = ("git-datareg", "dvc", "ratio")
+
+
+Command = tuple[str, ...]
+#: What is timed; it is told the environment, and whether it is cold or warm.
+_Step = Callable[[Mapping[str, str], str], None]
+
+
+class Tool(NamedTuple):
+    """A program that gets data out of registries."""
+
+    name: str
+    #: How it is run; its commands have the same names and arguments as ours.
+    program: Command
+    #: What makes it silent, and how its metafiles end.
+    quiet: Command
+    suffix: str
+    #: A Python that has its API, and the API's package.
+    python: Path
+    package: str
+    #: What makes a Git repository hold data: once, on each change, before each push.
+    init: tuple[Command, ...]
+    record: tuple[Command, ...]
+    push: tuple[Command, ...]
+
+
+class Size(NamedTuple):
+    """How much there is to be got: small files, their bytes, and the bytes of a large one."""
+
+    files: int
+    bytes: int
+    large: int
+
+
+def datareg() -> Tool:
+    """Ours, as `git datareg` on PATH."""
+    init = (("init",), ("track", "data/**", _LARGE))
+    python = Path(sys.executable)
+    return Tool("git-datareg", ("git", "datareg"), (), "", python, "git_datareg", init, (), ())
+
+
+def dvc(program: Path) -> Tool:
+    """The dvc at a path, in a virtual environment of its own."""
+    quiet = ("--quiet",)
+    init = (("init", *quiet), ("remote", "add", "--default", "storage", "{storage}"))
+    record, push = ("add", *quiet, "data", _LARGE), ("push", *quiet)
+    python = program.parent / "python"
+    return Tool("dvc", (str(program),), quiet, ".dvc", python, "dvc", init, (record,), (push,))
+
+
+class Registry(NamedTuple):
+    """A bare repository with the branch `main`, and what it holds before and after a change."""
+
+    tool: Tool
+    bare: Path
+    old: Path
+    new: Path
+    #: Where its environments may be made.
+    place: Path
+
+    def env(self, name: str) -> dict[str, str]:
+        """An environment whose caches are empty when the name is new."""
+        return environment(self.place / f"home-{name}")
+
+    def turn(self, to: str) -> None:
+        """Have the branch be at the tag `old` or `new`."""
+        command = ["git", "update-ref", "refs/heads/main", f"refs/tags/{to}"]
+        call(command, self.bare, self.env("turn"))
+
+    def run(self, words: Sequence[str], directory: Path, env: Mapping[str, str]) -> bytes:
+        """Run the tool; returns its output."""
+        return call([*self.tool.program, *words], directory, env)
+
+
+def prepare(tool: Tool, size: Size, old: Path, new: Path, place: Path) -> Registry:
+    """Publish the files of `old`, then those of `new`, in a registry below `place`."""
+    place.mkdir()
+    registry = Registry(tool, place / "registry.git", old, new, place)
+    env, work = registry.env("publisher"), place / "work"
+
+    def git(*words: str | Path, at: Path = work) -> bytes:
+        return call(["git", *words], at, env)
+
+    git("init", "--quiet", "--bare", registry.bare, at=place)
+    git("init", "--quiet", work, at=place)
+    git("remote", "add", "origin", registry.bare)
+    for command in tool.init:
+        registry.run([word.format(storage=place / "storage") for word in command], work, env)
+    for tag, files in (("old", old), ("new", new)):
+        call(["cp", "-r", f"{files}/.", work], place, env)
+        for command in tool.record:
+            registry.run(command, work, env)
+        git("add", ".")
+        git("commit", "--quiet", "--message", tag)
+        git("tag", tag)
+        for command in tool.push:
+            registry.run(command, work, env)
+        git("push", "--quiet", "origin", "main", tag)
+    return registry
+
+
+def steps(registry: Registry, run: str, size: Size) -> Iterator[tuple[str, str, float]]:
+    """Name, kind and seconds of each step."""
+    place = registry.place / run
+    place.mkdir()
+    registry.turn("old")
+    yield from _reading(registry, str(registry.bare), place, run, size)
+    with githttp.serve(registry.place) as url:
+        get = _getter(registry, f"{url}/registry.git", "data", place / "http")
+        env = registry.env(f"{run}-http")
+        # An embedded storage can't be reached by http: the user says where it is.
+        for key, value in (("storage", "here"), ("here.url", str(registry.bare / "datareg"))):
+            call(["git", "config", "--global", f"datareg.{key}", value], place, env)
+        for kind, seconds in _twice(registry, env, get, place):
+            yield "get of the directory, Git by http", kind, seconds
+    yield from _importing(registry, place, run)
+
+
+def _reading(
+    registry: Registry, url: str, place: Path, run: str, size: Size
+) -> Iterator[tuple[str, str, float]]:
+    tool = registry.tool
+
+    def listed(env: Mapping[str, str], _: str) -> None:
+        found = registry.run(["list", "-R", url, "data"], place, env).splitlines()
+        if len(found) != size.files:
+            raise SystemExit(f"{tool.name} lists {len(found)} files, not {size.files}")
+
+    def opened(env: Mapping[str, str], _: str) -> None:
+        text = f"from {tool.package} import api\nimport sys\n"
+        text += f"with api.open({_ONE!r}, repo={url!r}, mode='rb') as file:\n"
+        text += "    sys.stdout.buffer.write(file.read())\n"
+        if call([tool.python, "-c", text], place, env) != (registry.old / _ONE).read_bytes():
+            raise SystemExit(f"{tool.name}: api.open gave something else")
+
+    named: dict[str, _Step] = {
+        "list": listed,
+        "get of the directory": _getter(registry, url, "data", place / "all"),
+        "get of one file": _getter(registry, url, _ONE, place / "one"),
+        _large(size): _getter(registry, url, _LARGE, place / "big"),
+        "`api.open` of one file": opened,
+    }
+    for number, (name, step) in enumerate(named.items()):
+        for kind, seconds in _twice(registry, registry.env(f"{run}-{number}"), step, place):
+            yield name, kind, seconds
+
+
+def _getter(registry: Registry, url: str, path: str, out: Path) -> _Step:
+    def got(env: Mapping[str, str], kind: str) -> None:
+        words = ["get", *registry.tool.quiet, url, path, "-o", f"{out}-{kind}"]
+        registry.run(words, out.parent, env)
+
+    return got
+
+
+def _twice(
+    registry: Registry,
+    env: Mapping[str, str],
+    step: _Step,
+    place: Path,
+) -> Iterator[tuple[str, float]]:
+    """Seconds with empty caches, and then with filled ones; what a `get` left is checked."""
+    for kind in (_COLD, _WARM):
+        yield kind, timed(partial(step, env, kind))
+        for name, expected in (("all", "data"), ("http", "data"), ("one", _ONE), ("big", _LARGE)):
+            found = place / f"{name}-{kind}"
+            if found.exists():
+                check_same(found, registry.old / expected)
+
+
+def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str, str, float]]:
+    """Two imports into a new repository, their updates, and updates without a change."""
+    tool, repository = registry.tool, place / "consumer"
+    env = registry.env(f"{run}-import")
+    call(["git", "init", "--quiet", repository], place, env)
+    call(["git", "commit", "--quiet", "--allow-empty", "--message", "first"], repository, env)
+    registry.run(["init", *tool.quiet], repository, env)
+
+    def commit() -> None:
+        call(["git", "add", "."], repository, env)
+        call(["git", "commit", "--quiet", "--message", "next"], repository, env)
+
+    for kind in (_COLD, _WARM):
+        words = ["import", *tool.quiet, str(registry.bare), "data", "-o", kind]
+        yield "import", kind, timed(partial(registry.run, words, repository, env))
+        check_same(repository / kind, registry.old / "data")
+        commit()
+    for name, holds in (
+        ("update with nothing changed", "old"),
+        ("update after 1 % changed", "new"),
+    ):
+        registry.turn(holds)
+        env = registry.env(f"{run}-{holds}")
+        for kind in (_COLD, _WARM):
+            words = ["update", *tool.quiet, f"{kind}{tool.suffix}"]
+            yield name, kind, timed(partial(registry.run, words, repository, env))
+            check_same(repository / kind, registry.old.parent / holds / "data")
+        if holds == "new":
+            commit()
+
+
+def measure(tools: Sequence[Tool], size: Size, runs: int, scratch: Path) -> dict[str, Times]:
+    """Seconds by kind (cold, warm), step and tool."""
+    old, new = scratch / "old", scratch / "new"
+    write_files(old / "data", size.files, size.bytes, per_folder=_PER_FOLDER)
+    write_file(old / _LARGE, size.large)
+    call(["cp", "-rp", old, new], scratch, environment(scratch / "home"))
+    for path in sorted((new / "data").rglob("*.bin"))[::100]:
+        write_file(path, size.bytes)
+    times: dict[str, Times] = {_COLD: {}, _WARM: {}}
+    registries = []
+    for tool in tools:
+        print(f"publishing with {tool.name}", file=sys.stderr)
+        registries.append(prepare(tool, size, old, new, scratch / tool.name))
+    for run in range(runs):
+        # In turn, so that none always comes first.
+        for registry in registries[run % len(tools) :] + registries[: run % len(tools)]:
+            print(f"consuming: run {run + 1}, {registry.tool.name}", file=sys.stderr)
+            for name, kind, seconds in steps(registry, f"run-{run}", size):
+                row = times[kind].setdefault(name, {})
+                row.setdefault(registry.tool.name, []).append(seconds)
+        for name, path in (("get of the directory", "data"), (_large(size), _LARGE)):
+            copy = ["cp", "-r", str(old / path), str(scratch / f"copy-{run}-{path}")]
+            seconds = timed(partial(call, copy, scratch, os.environ))
+            for kind in (_COLD, _WARM):
+                times[kind][name].setdefault("cp -r", []).append(seconds)
+    return times
+
+
+def _large(size: Size) -> str:
+    return f"get of a file of {size.large // MIB} MiB"
+
+
+def tables(times: dict[str, Times], size: Size) -> Iterator[str]:
+    """One line for each step: seconds and ratios, cold and warm."""
+    columns = ["cp -r", *(f"{kind}: {each}" for kind in times for each in _COLUMNS)]
+    rows = {}
+    for name in times[_COLD]:
+        floor = times[_COLD][name].get("cp -r")
+        cells = [f"{median(floor):.2f} s" if floor else ""]
+        for kind in times:
+            row = times[kind][name]
+            ours, theirs = median(row["git-datareg"]), median(row.get("dvc") or [0])
+            cells.append(f"{ours:.2f} s")
+            cells += [f"{theirs:.2f} s", f"**{theirs / ours:.1f}**"] if theirs else ["", ""]
+        rows[name] = cells
+    title = f"Consuming a registry: {size.files:,} files of {size.bytes:,} bytes"
+    yield from table(title, columns, rows)
+    yield ""
+    yield "Cold: with nothing in the caches below the home directory; warm: once more. The ratio"
+    yield "is how often git-datareg is done in the time of dvc. The registry is a bare repository"
+    yield "on this machine, its storage a directory."
+    if not any("dvc" in row for row in times[_COLD].values()):
+        yield "dvc could not be installed here: skipped."

@@ -1,0 +1,125 @@
+"""What all benchmarks share: clean environments, files to work with, timing, tables.
+
+Nothing of the user's configuration counts. Each run has directories of its own,
+and nothing is deleted before the end: ext4 is slow for a while at making files
+where as many were deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+MIB = 1024 * 1024
+_CONFIG = """\
+[user]
+\tname = Bench
+\temail = bench@example.org
+[init]
+\tdefaultBranch = main
+[gc]
+\tauto = 0
+"""
+_DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
+
+#: Seconds by step and tool (or column), one number per run.
+Times = dict[str, dict[str, list[float]]]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """An environment with nothing in it but PATH and the like; all caches are below `home`."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "gitconfig"
+    config.write_text(_CONFIG, encoding="utf-8")
+    (home / "dvc").mkdir(exist_ok=True)
+    (home / "dvc/config").write_text(_DVC_CONFIG, encoding="utf-8")
+    own = {
+        "HOME": str(home),
+        "GIT_CONFIG_GLOBAL": str(config),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_DATAREG_CACHE": str(home / "cache"),
+        "DVC_GLOBAL_CONFIG_DIR": str(home / "dvc"),
+        "DVC_SITE_CACHE_DIR": str(home / "dvc-site"),
+        "DVC_NO_ANALYTICS": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    outside = ("GIT_", "XDG_", "DVC_", "PYTHON")
+    return {name: v for name, v in os.environ.items() if not name.startswith(outside)} | own
+
+
+def call(
+    command: Sequence[str | Path], directory: Path, env: Mapping[str, str], said: bytes = b""
+) -> bytes:
+    """Run a program; returns its output, and ends everything with its words when it fails."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, cwd=directory, env=env, input=said, capture_output=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(words)}: {done.stderr.decode(errors='replace')[-1000:]}")
+    return done.stdout
+
+
+def timed(step: Callable[[], object]) -> float:
+    """Seconds that a step takes; what was written before it is on disk then."""
+    os.sync()
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def write_files(directory: Path, count: int, size: int, *, per_folder: int = 0) -> None:
+    """Write files of random bytes, old enough that git need not read them twice ("racy git")."""
+    then = time.time() - 10
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        folder = directory / f"{number // per_folder:03}" if per_folder else directory
+        folder.mkdir(exist_ok=True)
+        write_file(folder / f"{number:05}.bin", size)
+        os.utime(folder / f"{number:05}.bin", (then, then))
+
+
+def write_file(path: Path, size: int) -> None:
+    """Write one file of random bytes, or replace it."""
+    with path.open("wb") as file:
+        for start in range(0, size, MIB):
+            file.write(random.randbytes(min(MIB, size - start)))
+
+
+def check_same(found: Path, expected: Path) -> None:
+    """End everything unless both trees, or files, are the same: figures would mean nothing."""
+    if _contents(found) != _contents(expected):
+        raise SystemExit(f"{found} is not what was asked for: the figures would mean nothing")
+
+
+def _contents(path: Path) -> dict[str, int | bytes]:
+    """Every file's bytes by its path; of large ones the size."""
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    return {
+        str(each.relative_to(path)): each.read_bytes()
+        if each.stat().st_size < MIB
+        else each.stat().st_size
+        for each in files
+    }
+
+
+def heading(runs: int) -> Iterator[str]:
+    """The head of a page of figures: with what they were made, and on what."""
+    version = subprocess.run(["git", "--version"], capture_output=True, check=True, text=True)
+    yield from ("# Figures", "")
+    yield f"Medians of {runs} runs. {version.stdout.strip()}, Python {platform.python_version()},"
+    yield f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}."
+    yield "Made by `make bench ARGS=--write`."
+
+
+def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A table in Markdown with a first column of names."""
+    yield from ("", f"## {title}", "", f"| | {' | '.join(columns)} |")
+    yield f"|---|{'---:|' * len(columns)}"
+    for name, cells in rows.items():
+        yield f"| {name} | {' | '.join(cells)} |"
