@@ -235,8 +235,10 @@ def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str,
             commit()
 
 
-def measure(tools: Sequence[Tool], size: Size, runs: int, scratch: Path) -> dict[str, Times]:
-    """Seconds by kind (cold, warm), step and tool."""
+def measure(
+    tools: Sequence[Tool], size: Size, runs: int, scratch: Path, *, dvc_runs: int
+) -> dict[str, Times]:
+    """Seconds by kind (cold, warm), step and tool; dvc, which takes minutes, has its own runs."""
     old, new = scratch / "old", scratch / "new"
     write_files(old / "data", size.files, size.bytes, per_folder=_PER_FOLDER)
     write_file(old / _LARGE, size.large)
@@ -251,6 +253,8 @@ def measure(tools: Sequence[Tool], size: Size, runs: int, scratch: Path) -> dict
     for run in range(runs):
         # In turn, so that none always comes first.
         for registry in registries[run % len(tools) :] + registries[: run % len(tools)]:
+            if registry.tool.name == "dvc" and run >= dvc_runs:
+                continue
             print(f"consuming: run {run + 1}, {registry.tool.name}", file=sys.stderr)
             for name, kind, seconds in steps(registry, f"run-{run}", size):
                 row = times[kind].setdefault(name, {})

@@ -40,8 +40,11 @@ def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     tools = [consuming.datareg()]
     if arguments.dvc is not None and arguments.dvc.exists():
         tools.append(consuming.dvc(arguments.dvc.absolute()))
-    times = consuming.measure(tools, size, arguments.runs, scratch)
+    dvc_runs = min(arguments.runs, arguments.dvc_runs)
+    times = consuming.measure(tools, size, arguments.runs, scratch, dvc_runs=dvc_runs)
     yield from consuming.tables(times, size)
+    if len(tools) > 1 and dvc_runs < arguments.runs:
+        yield f"Runs of dvc: {dvc_runs}."
 
 
 def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
@@ -68,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kept-files", type=int, default=2000, help="to keep (default: 2000)")
     parser.add_argument("--mib", type=int, default=512, help="the large file's MiB (default: 512)")
     parser.add_argument("--dvc", type=Path, help="the dvc to compare with; without: left out")
+    parser.add_argument("--dvc-runs", type=int, default=1, help="runs of dvc (default: 1)")
     parser.add_argument("--directory", help="where to work (default: the temporary directory)")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} too")
     return parser.parse_args()

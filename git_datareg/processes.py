@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn, TypeVar
@@ -27,14 +26,23 @@ _Item = TypeVar("_Item")
 def shares(items: Sequence[_Item]) -> list[Sequence[_Item]]:
     """The items in as many consecutive parts as are worth a child each; else all in one.
 
-    One part it is, too, while other threads run: what they hold, say a lock, a
-    child would wait for in vain.
+    One part it is, too, while other threads run, also those of a library in C that
+    the program has loaded: what they hold, say a lock, a child would wait for in vain.
     """
     parts = 1
-    if sys.platform == "linux" and threading.active_count() == 1:
+    if sys.platform == "linux" and _threads() == 1:
         parts = max(1, min(len(os.sched_getaffinity(0)), _MOST, len(items) // _WORTH))
     size = max(1, -(-len(items) // parts))
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _threads() -> int:
+    """How many threads the kernel knows of in this process (proc(5))."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        # Not to be told: as many as it may be.
+        return 2
 
 
 def in_children(

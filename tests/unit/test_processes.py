@@ -14,7 +14,7 @@ from git_datareg import processes
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a program of one thread, on a machine with three cores."""
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(processes, "_threads", lambda: 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
 
 
@@ -35,9 +35,15 @@ def test_there_are_not_too_many_children(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(processes.shares(range(100_000))) == 8
 
 
-def test_beside_other_threads_there_is_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading, "active_count", lambda: 2)
-    assert processes.shares(range(100_000)) == [range(100_000)]
+def test_beside_other_threads_there_is_one_part() -> None:
+    is_over = threading.Event()
+    thread = threading.Thread(target=is_over.wait)
+    thread.start()
+    try:
+        assert processes.shares(range(100_000)) == [range(100_000)]
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def test_each_part_is_done_in_a_child_of_its_own(tmp_path: Path) -> None:

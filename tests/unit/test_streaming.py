@@ -324,7 +324,9 @@ def test_of_several_faults_the_gravest_is_told(cache: ObjectDirectory) -> None:
         open_stored(want(Place(b"x"), Denying(), Place(None, "b")), cache)
 
 
-@pytest.mark.parametrize("first", [Place(None), Place(DATA[:-1]), Denying()], ids=repr)
+@pytest.mark.parametrize(
+    "first", [Place(None), Place(DATA[:-1]), Denying()], ids=["none", "short", "denying"]
+)
 def test_the_first_storage_that_has_it_is_taken(cache: ObjectDirectory, first: Place) -> None:
     with open_stored(want(first, Place(name="b")), cache) as stream:
         assert stream.read() == DATA
