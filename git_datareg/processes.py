@@ -56,8 +56,8 @@ def in_children(
     children: list[int] = []
     try:
         for part in parts:
-            # A signal in between would unwind the child as if it were us.
-            with signals.held():
+            # A signal in between would unwind the child as if it were us, or be lost.
+            with signals.blocked():
                 child = os.fork()
                 if not child:
                     _work(work, part)
@@ -88,6 +88,7 @@ def _work(work: Callable[[Sequence[_Item]], None], part: Sequence[_Item]) -> NoR
     code = 1
     try:
         with signals.tidied():
+            signals.unblock()
             work(part)
         code = 0
     finally:

@@ -53,6 +53,21 @@ def held() -> Iterator[None]:
             signal.raise_signal(late)
 
 
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Context in which the kernel keeps such signals back, also from a process forked in it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def unblock() -> None:
+    """Let the signals through that `blocked` kept back, in a process forked in it."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+
+
 def _handle(handler: signal._HANDLER) -> dict[signal.Signals, signal._HANDLER]:
     """Have the signals go to `handler`, but for ignored ones; returns where they went."""
     before: dict[signal.Signals, signal._HANDLER] = {}
