@@ -51,6 +51,8 @@ def _publish(top: Path) -> None:
     (new / WITHDRAWN).unlink()
     remote = Git(top / "registry.git").init("--bare")
     work = Git(top / "work").init()
+    # In the background, it would still be at it when the directory is removed.
+    work.run("config", "gc.auto", "0")
     work.run("remote", "add", "origin", str(remote.path))
     datareg(work, "init")
     datareg(work, "track", "img/**")
