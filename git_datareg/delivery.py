@@ -6,24 +6,16 @@ name beside the target, and put in place by one rename.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg import files as files_module
-from git_datareg import origins, processes, registry
+from git_datareg import origins, processes, registry, targets
 from git_datareg.errors import (
     DataregError,
     IntegrityError,
     PartialError,
-    RefusedError,
-    StorageDeniedError,
-    StorageUnavailableError,
-    TargetExistsError,
     UnsafePathError,
     UsageError,
 )
@@ -35,13 +27,8 @@ from git_datareg.symlinks import leads_out
 from git_datareg.transfer import Advance, Failure, download, no_progress
 from git_datareg.worktree import check_relative_path
 
-_TEMPORARY = ".datareg-new-"
-#: How much of the target's own name is in a temporary one; bytes.
-_NAME_BYTES = 100
-_REPLACEABLE = frozenset((stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK))
 #: Objects of so many bytes are read, verified and written in one go.
 _IN_MEMORY = 1024 * 1024
-_DENIED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 
 
 def bring(
@@ -134,132 +121,6 @@ def _unsafe_symlink(file: SourceFile, target: bytes) -> UnsafePathError:
     )
 
 
-class Place:
-    """A target, and what is to be there, under a temporary name beside it."""
-
-    def __init__(self, target: str, directory: str) -> None:
-        self.target = target
-        #: Where to build; nothing is there at first. After `put_in_place`: what it replaced.
-        self.new = os.path.join(directory, "new")
-        self._is_exchanged: bool | None = None
-
-    def put_in_place(self, *, replace: bool) -> None:
-        """Give what was built its name, in one step; what was there is kept aside.
-
-        Raises TargetExistsError when something is there, unless it may be replaced.
-        """
-        if replace and os.path.lexists(self.target):
-            with suppress(OSError):
-                _copy_mode(self.target, self.new)
-            files_module.exchange(self.new, self.target)
-            self._is_exchanged = True
-            return
-        try:
-            files_module.move_new(os.fsencode(self.new), os.fsencode(self.target))
-        except FileExistsError:
-            raise exists(self.target) from None
-        self._is_exchanged = False
-
-    def put_back(self) -> None:
-        """Undo `put_in_place`; does nothing before it."""
-        if self._is_exchanged:
-            files_module.exchange(self.new, self.target)
-        elif self._is_exchanged is not None:
-            os.rename(self.target, self.new)
-        self._is_exchanged = None
-
-
-def _copy_mode(source: str, target: str) -> None:
-    """A directory keeps the permissions that it was given, say for a group."""
-    if stat.S_ISDIR(os.lstat(source).st_mode) and os.path.isdir(target):
-        os.chmod(target, stat.S_IMODE(os.lstat(source).st_mode))
-
-
-@contextmanager
-def place_for(target: str) -> Iterator[Place]:
-    """A place for `target`; at the end all that is not in place is removed.
-
-    Missing parents are made, and removed again after a fault. What killed
-    processes left there is removed, too. An OSError becomes a StorageError
-    (StorageDeniedError for permissions) that names the target.
-    """
-    absolute = os.path.abspath(target)
-    parent, name = os.path.split(absolute)
-    prefix = os.fsencode(f".{name}")[:_NAME_BYTES] + os.fsencode(_TEMPORARY)
-    made: list[str] = []
-    with _local_faults(target):
-        try:
-            made = _make_directories(parent)
-            _remove_abandoned(parent, prefix)
-            directory, lock = _locked_directory(parent, prefix)
-            try:
-                yield Place(absolute, directory)
-            finally:
-                files_module.remove_tree(directory)
-                os.close(lock)
-        except BaseException:
-            for each in reversed(made):
-                with suppress(OSError):
-                    os.rmdir(each)
-            raise
-
-
-@contextmanager
-def _local_faults(target: str) -> Iterator[None]:
-    try:
-        yield
-    except DataregError:
-        raise
-    except OSError as error:
-        kind = StorageDeniedError if error.errno in _DENIED else StorageUnavailableError
-        raise kind(f"can't write {target}: {error.strerror or error}") from error
-
-
-def _make_directories(path: str) -> list[str]:
-    """Make a directory and its parents; returns those that were not there, outermost first."""
-    missing: list[str] = []
-    while not os.path.isdir(path):
-        missing.insert(0, path)
-        path = os.path.dirname(path)
-    for number, each in enumerate(missing):
-        try:
-            os.mkdir(each)
-        except OSError:
-            for done in reversed(missing[:number]):
-                os.rmdir(done)
-            raise
-    return missing
-
-
-def _locked_directory(parent: str, prefix: bytes) -> tuple[str, int]:
-    """A new directory, and a descriptor by which it is locked as long as we live."""
-    while True:
-        path = os.path.join(os.fsencode(parent), files_module.temporary_name(prefix))
-        os.mkdir(path, 0o700)
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Another process may have taken it for abandoned before it was locked.
-        if os.path.isdir(path):
-            return os.fsdecode(path), descriptor
-        os.close(descriptor)
-
-
-def _remove_abandoned(parent: str, prefix: bytes) -> None:
-    """Remove what killed processes left beside a target."""
-    for name in os.listdir(os.fsencode(parent)):
-        if not name.startswith(prefix):
-            continue
-        path = os.path.join(os.fsencode(parent), name)
-        with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                files_module.remove_tree(path)
-            finally:
-                os.close(descriptor)
-
-
 def build(
     source: Source,
     files: Sequence[SourceFile],
@@ -317,27 +178,6 @@ def _built_by_children(
         return {}
     top = os.fsencode(new) + b"/"
     return {each.path: os.lstat(top + each.path) for each in data}
-
-
-def check_free(target: str, name: str, *, replace: bool) -> None:
-    """Raise TargetExistsError for a target that is there, unless it may be replaced.
-
-    A Git repository never is, nor a device, a pipe or a socket: RefusedError.
-    `name` is for messages.
-    """
-    if os.path.lexists(os.path.join(target, ".git")):
-        raise RefusedError(f"a Git repository is there: {name}", "remove it by hand")
-    if not os.path.lexists(target):
-        return
-    if not replace:
-        raise exists(name)
-    if stat.S_IFMT(os.lstat(target).st_mode) not in _REPLACEABLE:
-        raise RefusedError(f"neither a file nor a directory: {name}", "use -o for another target")
-
-
-def exists(target: str) -> TargetExistsError:
-    """The fault that a target is taken."""
-    return TargetExistsError(f"target exists: {target}", "use -f to replace it, or -o for another")
 
 
 def _linked(tree: Staging, path: bytes, existing: str | None) -> os.stat_result | None:
@@ -425,9 +265,9 @@ def get(
     wanted = registry.files(source, os.fsdecode(registry.followed(source, path)), include, exclude)
     check(source, wanted)
     target = target_of(source, path, out)
-    check_free(target, target, replace=replace)
+    targets.check_free(target, target, replace=replace)
     fetched = bring(source, wanted, local, jobs=jobs, advance=advance)
-    with place_for(target) as place:
+    with targets.place_for(target) as place:
         build(source, wanted, place.new, local)
         place.put_in_place(replace=replace)
     return Delivered(target, len(wanted), sum(each.size for each in wanted), fetched)

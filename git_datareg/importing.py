@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from git_datareg import chains, conflicts, delivery, imports, placing, recording, registry
+from git_datareg import chains, conflicts, delivery, imports, placing, recording, registry, targets
 from git_datareg.errors import IntegrityError, LocalChangesError, UsageError
 from git_datareg.files import new_file, write_atomically
 from git_datareg.git import index, objects
@@ -81,7 +81,7 @@ def add(
     delivery.check(source, wanted)
     if not _is_unfinished(target, source, wanted):
         for taken, name in ((target.file, target.path), (target.file + SUFFIX, target.metafile)):
-            delivery.check_free(taken, os.fsdecode(name), replace=replace)
+            targets.check_free(taken, os.fsdecode(name), replace=replace)
     chains.refuse_circle(project, target, source, path, opener)
     metafile = Metafile(
         url=str(source.location),
@@ -186,7 +186,7 @@ def _bring_about(
     if metafile.vendor:
         _keep_own(project, wanted)
     with (
-        delivery.place_for(target.file) as place,
+        targets.place_for(target.file) as place,
         new_file(os.path.dirname(place.new)) as new_metafile,
     ):
         new_metafile.write(text)

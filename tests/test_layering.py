@@ -31,7 +31,7 @@ LAYERS = (
     "attributes digest gitconfig globs location metafile pointer trust symlinks",
     # 2: edges
     "files git git.* gitindex processes protocol protocol.* signals staging storage storage.*"
-    " worktree",
+    " targets worktree",
     # 3: services
     "layout objects settings transfer",
     # 4: operations on a repository
@@ -57,6 +57,7 @@ WITHIN = {
     "storage.*": "files storage",
     "processes": "signals",
     "staging": "files worktree",
+    "targets": "files",
     "worktree": "files",
     "layout": "objects",
     "transfer": "layout objects",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from git_datareg import chains
+from git_datareg import chains, registry
 from git_datareg.errors import RefusedError, StorageUnavailableError
 from git_datareg.imports import Target
 from git_datareg.location import Location
@@ -194,14 +194,16 @@ def test_a_linked_worktree_is_the_same_repository(make: Callable[..., Git], tmp_
 
 
 def test_what_a_foreign_registry_may_not_name_is_not_opened(
-    make: Callable[..., Git], tmp_path: Path
+    make: Callable[..., Git], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make("C")
     a = make("A", x="B:x", y="https://10.0.0.1/B.git:y", z="https://example.org/B.git:z")
     workspace = Workspace(str(tmp_path / "C"), os.environ)
     asked: list[tuple[str, str | None]] = []
 
-    def opener(location: Location, rev: str | None) -> Source:
+    def opener(location: Location, rev: str | None, *_: object, is_foreign: bool = False) -> Source:
+        # What a registry elsewhere names is opened as a foreign one.
+        assert is_foreign == (location.url in foreigners)
         asked.append((location.url, rev))
         raise StorageUnavailableError("no way")
 
@@ -212,6 +214,8 @@ def test_what_a_foreign_registry_may_not_name_is_not_opened(
         return asked
 
     source = workspace.open_source(Location(str(a.path)), None)
+    monkeypatch.setattr(registry, "open_source", opener)
+    foreigners: set[str] = set()
     assert {url for url, _ in walk(source)} == {
         str(tmp_path / "B"),
         "https://10.0.0.1/B.git",
@@ -220,6 +224,7 @@ def test_what_a_foreign_registry_may_not_name_is_not_opened(
     # The same registry, had from elsewhere.
     foreign = source._replace(location=Location("https://example.org/A.git"))
     public = "https://example.org/B.git"
+    foreigners |= {public, "https://10.0.0.1/B.git"}
     assert walk(foreign) == [(public, None), (public, NOWHERE)]
     Git(tmp_path / "C").run("config", "datareg.allowPrivate", "true")
     workspace = Workspace(str(tmp_path / "C"), os.environ)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,6 @@ class Chain:
         file.write_bytes(CONTENT)
 
     def open(self, location: Location, rev: str | None) -> Source:
-        self.opened.append(location.url)
         environ = {"GIT_DATAREG_CACHE": self.cache.root, "HOME": str(self.directory)}
         return registry.open_source(location, rev, self.cache.root, environ)
 
@@ -78,8 +78,16 @@ class Chain:
 
 
 @pytest.fixture
-def chain(tmp_path: Path) -> Chain:
-    return Chain(tmp_path, 4)
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    chain = Chain(tmp_path, 4)
+    really = registry.open_source
+
+    def noted(location: Location, *args: Any, **options: Any) -> Source:
+        chain.opened.append(location.url)
+        return really(location, *args, **options)
+
+    monkeypatch.setattr(registry, "open_source", noted)
+    return chain
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

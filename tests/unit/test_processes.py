@@ -78,11 +78,21 @@ def test_no_child_outlives_an_interruption(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.undo()
         raise KeyboardInterrupt
 
+    children: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        children.append(fork())
+        return children[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
     monkeypatch.setattr(os, "waitpid", interrupted)
     with pytest.raises(KeyboardInterrupt):
         processes.in_children([[1], [2]], work)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(children) == 2
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
 
 
 def test_a_child_that_is_ended_tidies_up_first(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
+from git_datareg import processes
 from git_datareg.digest import digest_of
 from git_datareg.errors import (
     CorruptError,
@@ -235,7 +236,7 @@ def test_small_objects_that_are_near_are_not_worth_a_thread(
 def test_many_small_objects_that_are_near_come_by_children(
     cache: ObjectDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(processes, "_threads", lambda: 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     contents = [b"%d" % number for number in range(1600)]
     pointers = [Pointer(digest_of(data), len(data)) for data in contents]
