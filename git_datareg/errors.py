@@ -143,7 +143,12 @@ class StorageReadOnlyError(StorageError, OSError):
 
 
 class StorageUnavailableError(StorageError):
-    """The storage failed in a way that may pass: network, server, disk."""
+    """The storage failed in a way that may pass: network, server, disk.
+
+    `retry_after` is how many seconds the server wants us to wait, if it said so.
+    """
+
+    retry_after: float | None = None
 
 
 class CorruptError(DataregError):

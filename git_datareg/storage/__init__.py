@@ -14,6 +14,41 @@ from git_datareg.errors import StorageNotConfiguredError
 from git_datareg.location import Location
 
 
+class Options(NamedTuple):
+    """How a place is to be reached, where its URL doesn't say: what is configured for it.
+
+    Everything but `endpoint` and `region` comes from the user alone, never from
+    a repository. A back end leaves alone what means nothing to it.
+    """
+
+    #: S3: the server's URL, for any but AWS.
+    endpoint: str | None = None
+    region: str | None = None
+    #: Whether the user named the place, endpoint included, so that the user's credentials
+    #: may go there. Else they go to where the user's own configuration has them go anyway.
+    is_trusted: bool = True
+    #: Whether addresses of this machine and its network may be reached by what is not trusted.
+    allow_private: bool = False
+    #: S3: the profile of AWS's configuration files that has credentials, region, endpoint.
+    profile: str | None = None
+    #: Whether to send no credentials at all.
+    is_anonymous: bool = False
+    #: S3: whether the reader pays ("requester pays").
+    request_payer: bool = False
+    #: S3, server-side encryption: "AES256" or "aws:kms".
+    encryption: str | None = None
+    kms_key: str | None = None
+    storage_class: str | None = None
+    #: S3: whether the bucket is in the path or in the host's name; None as suits the endpoint.
+    path_style: bool | None = None
+    #: HTTP: whether the server takes PUT.
+    put: bool = False
+    #: How many requests at once; None as suits the place.
+    connections: int | None = None
+    #: fsspec: arguments of the file system, each a name and its text.
+    arguments: tuple[tuple[str, str], ...] = ()
+
+
 class Properties(NamedTuple):
     """What callers may count on for a storage."""
 
@@ -23,6 +58,8 @@ class Properties(NamedTuple):
     connections: int
     #: Whether a request waits for another machine, so that small ones gain by going at once too.
     is_remote: bool = True
+    #: Whether a part of a value costs no more than that part.
+    has_ranges: bool = True
 
 
 class Info(NamedTuple):
@@ -64,7 +101,8 @@ class Storage(Protocol):
         With `length` the caller reads no more than so many bytes, so that no
         more need be asked for; whether the stream ends there is not promised.
         Raises ObjectNotFoundError when there is no such key. A stream may end
-        early or hold wrong bytes: callers verify.
+        early or hold wrong bytes: callers verify. Reading it raises
+        StorageUnavailableError when the connection breaks.
         """
         ...
 
@@ -109,11 +147,28 @@ def checked(key: str) -> str:
     return key
 
 
-def open_storage(location: Location, *, writable: bool = True) -> Storage:
+def open_storage(
+    location: Location, options: Options | None = None, *, writable: bool = True
+) -> Storage:
     """The storage at `location`; nothing is asked or created yet.
 
-    Raises StorageNotConfiguredError for a scheme that no back end serves.
+    What another machine serves is asked again when it fails (`retrying`). Raises
+    StorageNotConfiguredError for a scheme that no back end serves.
     """
+    from git_datareg.storage import tracing
+
+    storage = _connected(location, options or Options(), writable)
+    if tracing.is_on():
+        storage = tracing.Tracing(storage)
+    if storage.properties.is_remote:
+        from git_datareg.storage.retrying import Retrying
+
+        storage = Retrying(storage)
+    return storage
+
+
+def _connected(location: Location, options: Options, writable: bool) -> Storage:
+    # Each is imported when it is needed: some bring large libraries with them.
     if location.path is not None:
         from git_datareg.storage.local import LocalStorage
 
