@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from git_datareg import files as files_module
 from git_datareg import origins, processes, registry, targets
+from git_datareg.downloads import download
 from git_datareg.errors import (
     DataregError,
     IntegrityError,
@@ -24,7 +25,7 @@ from git_datareg.origins import Origins
 from git_datareg.registry import Source, SourceFile
 from git_datareg.staging import Staging
 from git_datareg.symlinks import leads_out
-from git_datareg.transfer import Advance, Failure, download, no_progress
+from git_datareg.transfer import Advance, Failure, no_progress
 from git_datareg.worktree import check_relative_path
 
 #: Objects of so many bytes are read, verified and written in one go.

@@ -112,6 +112,11 @@ class TemporaryFile:
             self._close()
             _unlink_if_present(self.path)
 
+    def keep(self) -> None:
+        """Close the file and leave it under its temporary name, for `continued_file`."""
+        if self._descriptor >= 0:
+            self._close()
+
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         os.close(descriptor)
@@ -135,6 +140,34 @@ def new_file(
     path = os.path.join(os.fsencode(directory), temporary_name(prefix))
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     return TemporaryFile(path, os.open(path, flags, mode))
+
+
+def continued_file(path: str | bytes, *, mode: int = 0o600) -> TemporaryFile | None:
+    """The file at `path`, made when it is not there, to go on with what another process began.
+
+    None when it can't be had alone: another process has it, or another user made it.
+    As long as it is open no other process gets it (flock(2); where locks don't work,
+    two may have it). The umask applies to the `mode` of a new one.
+    """
+    name = os.fsencode(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(name, flags, mode)
+    except (PermissionError, FileExistsError, IsADirectoryError):
+        return None
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found, named = os.fstat(descriptor), os.lstat(name)
+            # It may have got its final name before it was locked.
+            is_same = (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino)
+            if is_same and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+                return TemporaryFile(name, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def temporary_name(prefix: str | bytes = TEMPORARY_PREFIX) -> bytes:
@@ -181,6 +214,14 @@ def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> int:
         while done < len(rest):
             done += os.write(descriptor, rest[done:])
         return done
+
+
+def write_all_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of `data` from `offset` on, whatever the descriptor's position is."""
+    with memoryview(data) as view, view.cast("B") as rest:
+        done = 0
+        while done < len(rest):
+            done += os.pwrite(descriptor, rest[done:], offset + done)
 
 
 def move_new(source: bytes, target: bytes, *, dir_fd: int | None = None) -> None:

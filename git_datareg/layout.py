@@ -60,13 +60,18 @@ class ObjectStorage:
     def has(self, pointer: Pointer) -> bool:
         """Whether the object is there; raises IntegrityError when its size is wrong."""
         info = self.storage.info(object_key(pointer.digest))
-        if info is not None and info.size != pointer.size:
+        if info is not None:
+            self.check_size(pointer, info.size)
+        return info is not None
+
+    def check_size(self, pointer: Pointer, size: int) -> None:
+        """Raise IntegrityError for an object that is there with another size."""
+        if size != pointer.size:
             raise IntegrityError(
                 f"corrupt object {pointer.digest} in {self}: "
-                f"{info.size} bytes instead of {pointer.size}",
+                f"{size} bytes instead of {pointer.size}",
                 "remove it there and push again from a repository that has it",
             )
-        return info is not None
 
     def upload(self, pointer: Pointer, source: BinaryIO) -> bool:
         """Store an object from a stream; False when it is there already."""

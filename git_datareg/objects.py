@@ -20,9 +20,11 @@ from git_datareg.pointer import Pointer
 
 #: Leftovers of killed writers are removed when they are older than this.
 _STALE_SECONDS = 24 * 3600
-_PREFIX = "object-"
+#: How the names of unfinished objects begin, in the directory `temporary`.
+PREFIX = "object-"
 _CHUNK = 1024 * 1024
-_MODE = 0o444
+#: Objects are never written to again.
+MODE = 0o444
 #: To open a FIFO for reading would wait for a writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -43,6 +45,11 @@ class ObjectDirectory:
     def path(self, digest: Digest) -> str:
         """Where the object is, or would be."""
         return self._objects + digest.key
+
+    @property
+    def temporary(self) -> str:
+        """Where objects are written before they get their names; made when needed."""
+        return os.path.join(self.root, "tmp")
 
     def find(self, pointer: Pointer) -> str | None:
         """The file that holds the object, or None.
@@ -97,7 +104,7 @@ class ObjectDirectory:
         """
         if len(data) != pointer.size or digest_of(data) != pointer.digest:
             raise IntegrityError(f"corrupt object {pointer.digest}: other bytes, or a part of them")
-        with _new_file(self.root) as file:
+        with _new_file(self.temporary) as file:
             try:
                 file.write(data)
             except OSError as error:
@@ -119,7 +126,7 @@ class ObjectWriter:
     def __init__(self, directory: ObjectDirectory) -> None:
         self._directory = directory
         self._hasher = Hasher()
-        self._file = _new_file(directory.root)
+        self._file = _new_file(directory.temporary)
 
     def __enter__(self) -> ObjectWriter:
         return self
@@ -178,18 +185,17 @@ class ObjectWriter:
         return pointer
 
 
-def _new_file(root: str) -> files.TemporaryFile:
-    temporary = os.path.join(root, "tmp")
+def _new_file(temporary: str) -> files.TemporaryFile:
     try:
-        return files.new_file(temporary, prefix=_PREFIX, mode=_MODE)
+        return files.new_file(temporary, prefix=PREFIX, mode=MODE)
     except FileNotFoundError:
         os.makedirs(temporary, exist_ok=True)
-        return files.new_file(temporary, prefix=_PREFIX, mode=_MODE)
+        return files.new_file(temporary, prefix=PREFIX, mode=MODE)
 
 
 def _commit(file: files.TemporaryFile, target: str) -> None:
     # It was made with this mode, unless the umask keeps readers out.
-    mode = _MODE if files.umask() & _MODE else None
+    mode = MODE if files.umask() & MODE else None
     # As git does with loose objects (core.fsync): the work tree still has the
     # content, and a file that a crash cut short is found by its size.
     file.commit(target, mode=mode, sync=False, make_directory=True)
@@ -259,4 +265,4 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
 def remove_leftovers(directory: ObjectDirectory) -> None:
     """Remove what killed writers left more than a day ago, as far as we may."""
     with suppress(OSError):
-        files.remove_stale(os.path.join(directory.root, "tmp"), _PREFIX, _STALE_SECONDS)
+        files.remove_stale(directory.temporary, PREFIX, _STALE_SECONDS)

@@ -13,14 +13,15 @@ from contextlib import suppress
 from functools import cached_property
 from typing import NamedTuple
 
-from git_datareg import registry, transfer, trust
+from git_datareg import downloads, registry, trust
+from git_datareg.downloads import Want
 from git_datareg.errors import DataregError
 from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
 from git_datareg.objects import ObjectDirectory
 from git_datareg.registry import Source
 from git_datareg.sources import Import, Project, Sources
-from git_datareg.transfer import Advance, Failure, Want, no_progress
+from git_datareg.transfer import Advance, Failure, no_progress
 
 #: How many registries are asked in turn; nobody means longer chains.
 _MAX_LINKS = 20
@@ -153,17 +154,17 @@ def download(
 def _tried(
     wants: Sequence[Want], into: ObjectDirectory, jobs: int, advance: Advance
 ) -> list[Failure]:
-    return transfer.download(wants, into, jobs=jobs, advance=advance) if wants else []
+    return downloads.download(wants, into, jobs=jobs, advance=advance) if wants else []
 
 
 def fetch(want: Want, ways: Ways, into: ObjectDirectory) -> None:
     """Bring one object, from its storages or by the ways; raises the first fault."""
     try:
-        transfer.fetch(want, into)
+        downloads.fetch(want, into)
     except DataregError:
         for storages in ways(want.path):
             with suppress(DataregError):
-                transfer.fetch(want._replace(storages=storages), into)
+                downloads.fetch(want._replace(storages=storages), into)
                 return
         raise
 

@@ -24,7 +24,8 @@ from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.sources import Project, configured_storages, embedded, storage_for_push
-from git_datareg.transfer import Advance, Failure, no_progress, storage_faults, upload
+from git_datareg.transfer import Advance, Failure, no_progress, storage_faults
+from git_datareg.uploads import upload
 
 #: Longer blobs are neither pointers nor, for sure, metafiles that were written by us.
 _MAX_METAFILE = 64 * 1024

@@ -30,7 +30,8 @@ _UNITS: dict[str, int] = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgt", start=1)
     for end in ("", "b", "ib")
 }
-_DEFAULT_JOBS = 8
+#: A limit: fewer are used where more don't help.
+_DEFAULT_JOBS = 32
 
 
 class StorageSettings(NamedTuple):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg import settings as settings_module
+from git_datareg.downloads import Want
 from git_datareg.errors import (
     DataregError,
     StorageNotConfiguredError,
@@ -27,7 +28,6 @@ from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.settings import TRACKED_NAME, Settings, StorageSettings
 from git_datareg.storage import open_storage
-from git_datareg.transfer import Want
 
 
 class Remote(NamedTuple):

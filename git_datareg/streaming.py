@@ -19,6 +19,7 @@ from typing import Any
 
 from git_datareg import files
 from git_datareg.digest import Hasher
+from git_datareg.downloads import Want, fetch
 from git_datareg.errors import (
     CorruptError,
     DataregError,
@@ -28,9 +29,9 @@ from git_datareg.errors import (
     StorageUnavailableError,
 )
 from git_datareg.layout import ObjectStorage, not_found
-from git_datareg.objects import LocalObjects, ObjectDirectory
+from git_datareg.objects import PREFIX, LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
-from git_datareg.transfer import Want, fetch, storage_faults
+from git_datareg.transfer import storage_faults
 
 #: Up to so many bytes an object is fetched whole.
 SMALL = 8 * 1024 * 1024
@@ -39,7 +40,6 @@ BLOCK = 256 * 1024
 #: The most that one request asks for ahead of a sequential reader; blocks.
 _MOST_AHEAD = 256
 _BUFFER = 128 * 1024
-_PREFIX = "object-"
 _ASK_ANOTHER = (StorageError, CorruptError, ObjectNotFoundError)
 
 #: Large files that this process has verified, and what they were like then.
@@ -86,7 +86,7 @@ def open_stored(want: Want, cache: ObjectDirectory, *, whole: bool = False) -> R
     come as they are read, from the next storage where one fails. Reading raises
     StorageError, ObjectNotFoundError, and IntegrityError as soon as all bytes
     were fetched and are not the object: the last block to come is never handed
-    out then. Raises the same as `transfer.fetch`.
+    out then. Raises the same as `downloads.fetch`.
     """
     if not whole and want.pointer.size > SMALL:
         return Reader(_Stream(_Arriving(want, cache)), want.pointer.size)
@@ -255,7 +255,7 @@ class _Arriving:
         return min(BLOCK, self.size - number * BLOCK)
 
     def _find_storage(self) -> None:
-        """Have a storage in front that has the object; raises as `transfer.fetch` does."""
+        """Have a storage in front that has the object; raises as `downloads.fetch` does."""
         faults: list[DataregError] = []
         for storage in tuple(self._storages):
             try:
@@ -285,7 +285,7 @@ class _Arriving:
         """
         data = self._fetched(number, last)
         with storage_faults(self._cache.root):
-            _write(self._file, data, number * BLOCK)
+            files.write_all_at(self._file, data, number * BLOCK)
         self._hash(number, data)
         self._here[number] = 1
         if self._hasher.size == self.size:
@@ -374,21 +374,14 @@ class _Arriving:
 
 def _nameless_file(cache: ObjectDirectory) -> int:
     """A file in the cache that is gone when it is closed, however that happens."""
-    directory = _temporary(cache)
+    directory = cache.temporary
     os.makedirs(directory, exist_ok=True)
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:
         # Some network file systems have none.
-        with files.new_file(directory, _PREFIX, mode=0o600) as file:
+        with files.new_file(directory, PREFIX, mode=0o600) as file:
             return os.dup(file.fileno())
-
-
-def _write(descriptor: int, data: bytes, position: int) -> None:
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(descriptor, view, position)
-        view, position = view[done:], position + done
 
 
 def _commit(descriptor: int, pointer: Pointer, cache: ObjectDirectory) -> None:
@@ -396,26 +389,22 @@ def _commit(descriptor: int, pointer: Pointer, cache: ObjectDirectory) -> None:
     target = cache.path(pointer.digest)
     if cache.find(pointer) is None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        with _named(descriptor, pointer.size, _temporary(cache)) as file:
+        with _named(descriptor, pointer.size, cache.temporary) as file:
             file.commit(target, replace=True, mode=0o444, sync=False)
     _remember(target)
 
 
 def _named(descriptor: int, size: int, directory: str) -> files.TemporaryFile:
     """The same file under a temporary name, or a copy where it can't be given one."""
-    name = files.temporary_name(_PREFIX)
+    name = files.temporary_name(PREFIX)
     place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # open(2), O_TMPFILE. Without `dst_dir_fd` Python would not follow the link.
         os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=place, follow_symlinks=True)
     except OSError:
-        copy = files.new_file(directory, _PREFIX)
+        copy = files.new_file(directory, PREFIX)
         files.copy_into(descriptor, copy.fileno(), size)
         return copy
     finally:
         os.close(place)
     return files.TemporaryFile(os.path.join(os.fsencode(directory), name), os.dup(descriptor))
-
-
-def _temporary(cache: ObjectDirectory) -> str:
-    return os.path.join(cache.root, "tmp")

@@ -86,10 +86,10 @@ def listing(names: Iterable[str], most: int = 10) -> str:
 
 
 class Progress:
-    """A bar of bytes on a terminal, while its context lasts; elsewhere silent.
+    """A bar on a terminal, while its context lasts; elsewhere silent.
 
-    `total` None is not known yet; `show` None means: on a terminal. `advance`
-    may be called from any thread.
+    It shows bytes, files, rate and time left. `total` (bytes) None is not known yet;
+    `show` None means: on a terminal. `advance` may be called from any thread.
     """
 
     def __init__(self, action: str, total: int | None = None, *, show: bool | None = None) -> None:
@@ -99,6 +99,7 @@ class Progress:
         self._show = sys.stderr is not None and sys.stderr.isatty() if show is None else show
         self._bar: tqdm[NoReturn] | None = None
         self._lock: Lock | None = None
+        self._files = 0
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, action: str, total: int | None = None) -> Progress:
@@ -130,10 +131,12 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, size: int) -> None:
-        """Another object of `size` bytes is done."""
+    def advance(self, size: int, files: int) -> None:
+        """So many more bytes have come (or fewer, where some must come again), and files."""
         if self._bar is not None and self._lock is not None:
             with self._lock:
+                self._files += files
+                self._bar.set_postfix_str(count(self._files, "file"), refresh=False)
                 self._bar.update(size)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from git_datareg import origins, placing
+from git_datareg.downloads import download
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -23,7 +24,7 @@ from git_datareg.objects import is_object
 from git_datareg.origins import Opener, Origins
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.sources import Project, Sources
-from git_datareg.transfer import Advance, Failure, download, no_progress
+from git_datareg.transfer import Advance, Failure, no_progress
 
 _EXECUTABLE = "100755"
 

@@ -31,9 +31,9 @@ LAYERS = (
     "attributes digest gitconfig globs location metafile pointer trust symlinks",
     # 2: edges
     "files git git.* gitindex processes protocol protocol.* signals staging storage storage.*"
-    " targets worktree",
+    " targets workers worktree",
     # 3: services
-    "layout objects settings transfer",
+    "arriving downloads layout objects presence settings transfer uploads",
     # 4: operations on a repository
     "configuring filtering installing placing pushing remote sources streaming",
     # 5: operations across repositories
@@ -60,7 +60,11 @@ WITHIN = {
     "targets": "files",
     "worktree": "files",
     "layout": "objects",
-    "transfer": "layout objects",
+    "arriving": "objects",
+    "downloads": "arriving layout objects transfer",
+    "presence": "layout",
+    "transfer": "layout",
+    "uploads": "layout objects presence transfer",
     "bringing": "origins",
     "placing": "filtering",
     "pushing": "sources",

@@ -32,7 +32,11 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 def add_jobs(parser: argparse.ArgumentParser) -> None:
     """`-j`."""
     parser.add_argument(
-        "-j", "--jobs", type=_positive, metavar="N", help="transfers at once (default: 8)"
+        "-j",
+        "--jobs",
+        type=_positive,
+        metavar="N",
+        help="most transfers at once (default: 32)",
     )
 
 

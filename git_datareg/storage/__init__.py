@@ -60,6 +60,10 @@ class Properties(NamedTuple):
     is_remote: bool = True
     #: Whether a part of a value costs no more than that part.
     has_ranges: bool = True
+    #: Above so many bytes `put` by itself sends a value in parts, several at once.
+    splits_above: int | None = None
+    #: Whether `list` works.
+    can_list: bool = True
 
 
 class Info(NamedTuple):

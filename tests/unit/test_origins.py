@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from git_datareg import origins, registry, sources
+from git_datareg.downloads import Want
 from git_datareg.errors import DataregError, ObjectNotFoundError
 from git_datareg.filtering import fingerprint
 from git_datareg.git import repository
@@ -19,7 +20,7 @@ from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.origins import Origins
 from git_datareg.registry import Source
 from git_datareg.sources import Sources
-from git_datareg.transfer import Failure, Want
+from git_datareg.transfer import Failure
 from tests.support.filtered import SMALL, data, object_file
 from tests.support.githttp import serve
 from tests.support.gitrun import Git

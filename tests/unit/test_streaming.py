@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from git_datareg import streaming
 from git_datareg.digest import digest_of
+from git_datareg.downloads import Want
 from git_datareg.errors import (
     IntegrityError,
     ObjectNotFoundError,
@@ -33,7 +34,6 @@ from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.storage.memory import MemoryStorage
 from git_datareg.streaming import Reader, open_file, open_local, open_stored
-from git_datareg.transfer import Want
 
 #: Blocks are small here, so that a large object is one of a few kilobytes.
 BLOCK = 100
@@ -473,7 +473,7 @@ from git_datareg.digest import digest_of
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.storage.memory import MemoryStorage
-from git_datareg.transfer import Want
+from git_datareg.downloads import Want
 data = os.urandom(10_000_000)
 pointer = Pointer(digest_of(data), len(data))
 place = MemoryStorage(Location("memory://a"))

@@ -11,6 +11,7 @@ import pytest
 
 from git_datareg import processes
 from git_datareg.digest import digest_of
+from git_datareg.downloads import Want, download, fetch
 from git_datareg.errors import (
     CorruptError,
     IntegrityError,
@@ -25,7 +26,8 @@ from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.storage import Info, Properties
 from git_datareg.storage.memory import MemoryStorage
-from git_datareg.transfer import Failure, Want, download, fetch, no_progress, storage_faults, upload
+from git_datareg.transfer import Failure, no_progress, storage_faults
+from git_datareg.uploads import upload
 
 CONTENTS = [b"content %d" % number for number in range(20)]
 POINTERS = [Pointer(digest_of(data), len(data)) for data in CONTENTS]

@@ -1,0 +1,58 @@
+"""Which of many objects a storage has already, without asking for each of them.
+
+Objects are named by digests, so they are spread evenly: one folder of 256 tells how
+many there are. Where a listing is cheaper than a request for each object it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from git_datareg import workers
+from git_datareg.errors import DataregError
+from git_datareg.layout import ObjectStorage, object_key
+from git_datareg.pointer import Pointer
+from git_datareg.workers import Lane
+
+#: Fewer objects are asked for one by one.
+_WORTH = 64
+#: How many keys one request lists (S3's ListObjectsV2; others give more).
+_PAGE = 1000
+_FOLDERS = 256
+_OBJECTS = "objects/"
+
+
+def listed(
+    storage: ObjectStorage, pointers: Collection[Pointer], *, threads: int, most: int
+) -> dict[str, int] | None:
+    """The sizes of the objects that are there, by key; those of others may be among them.
+
+    None where it costs less to ask for each. Raises the storage's faults.
+    """
+    if len(pointers) < _WORTH or not storage.storage.properties.can_list:
+        return None
+    folders = sorted({_folder(pointer) for pointer in pointers})
+    found = _sizes(storage, folders[0])
+    pages = -(-len(found) // _PAGE) or 1
+    all_pages = -(-len(found) * _FOLDERS // _PAGE) or 1
+    if all_pages <= len(folders) // threads:
+        # Page by page, but in a few of them.
+        return _sizes(storage, _OBJECTS)
+    if pages * len(folders) >= len(pointers):
+        return None
+    rest = [Lane(folders[1:], most)]
+    for _, sizes in workers.results(
+        rest, lambda folder: _sizes(storage, folder), threads=threads, most=most
+    ):
+        if isinstance(sizes, DataregError):
+            raise sizes
+        found |= sizes
+    return found
+
+
+def _folder(pointer: Pointer) -> str:
+    return object_key(pointer.digest).rpartition("/")[0] + "/"
+
+
+def _sizes(storage: ObjectStorage, prefix: str) -> dict[str, int]:
+    return {info.key: info.size for info in storage.storage.list(prefix)}
