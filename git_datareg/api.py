@@ -34,6 +34,7 @@ from git_datareg.errors import (
     NotFoundError,
     PathNotFoundError,
     PointerError,
+    StorageError,
     StorageNotConfiguredError,
     UsageError,
 )
@@ -212,18 +213,23 @@ def read(
     return content
 
 
-def get_url(path: str, repo: Repo | None = None, rev: str | None = None) -> str:
+def get_url(
+    path: str, repo: Repo | None = None, rev: str | None = None, presign: int | None = None
+) -> str:
     """The URL of a data file's object in its storage; whether it is there is not checked.
 
-    Raises PathNotFoundError, IsDirectoryError, NotFoundError for a file that is
-    plain in Git, and StorageNotConfiguredError when no storage is known.
+    It begins with s3://, https:// or what else the storage's own URL begins with; a
+    file's is its path. With `presign`, anybody may GET it for so many seconds: then a
+    storage that has no such URLs (only S3 has) raises StorageError. Also raises
+    PathNotFoundError, IsDirectoryError, NotFoundError for a file that is plain in
+    Git, and StorageNotConfiguredError when no storage is known.
 
     >>> api.get_url("songs/b.bin", repo=music).startswith(f"{music}/datareg/objects/")
     True
     """
     workspace = _workspace()
     source = workspace.open_source(_location(repo), rev)
-    return object_url(source, path)
+    return object_url(source, path, presign)
 
 
 def list(
@@ -337,7 +343,7 @@ def update(
     )
 
 
-def object_url(source: Source, path: str) -> str:
+def object_url(source: Source, path: str, presign: int | None = None) -> str:
     """The URL of the object of one file of a source; see `get_url`."""
     file = registry.file(source, path)
     if file.pointer is None:
@@ -348,7 +354,13 @@ def object_url(source: Source, path: str) -> str:
     storages = source.sources().storages(file.source_path)
     if not storages:
         raise StorageNotConfiguredError(f"no storage is known for {source.location}")
-    return storages[0].url(file.pointer.digest)
+    if presign is None:
+        return storages[0].url(file.pointer.digest)
+    for storage in storages:
+        url = storage.presign(file.pointer.digest, presign)
+        if url is not None:
+            return url
+    raise StorageError(f"no URL can be signed for {storages[0]}", "only S3 storages have them")
 
 
 def open_source(repo: Repo | None, rev: str | None, directory: str) -> SourceReader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 from git_datareg import attributes
 from git_datareg import settings as settings_module
@@ -30,20 +31,35 @@ def create(repository: Repository) -> None:
         write_atomically(path, b"[datareg]\n\tversion = 1\n")
 
 
-def add_storage(repository: Repository, name: str, url: str, *, default: bool) -> None:
+class NewStorage(NamedTuple):
+    """A storage that is to be added: what `.datareg` says of it."""
+
+    name: str
+    url: str
+    endpoint: str | None = None
+    region: str | None = None
+    readonly: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+def add_storage(repository: Repository, new: NewStorage, *, default: bool) -> None:
     """Add a storage, by name; an existing one of that name and another URL is refused.
 
     A local path is made absolute, unless it begins with `./` or `../`: that
-    one is relative to the Git remote's URL.
+    one is relative to the Git remote's URL. The endpoint goes into the user's own
+    configuration too, since it is the user who names it: so credentials may go there.
     """
+    name = new.name
     if not name or not all(char.isalnum() or char in "-_" for char in name):
         raise UsageError(f"not a name for a storage: {name!r}", "use letters, digits, - and _")
-    location = Location.parse(url)
-    if str(location) != location.url:
-        raise UsageError(
-            f"a URL with credentials would be there for all to read: {location}",
-            f"git config datareg.{name}.url URL, for you alone",
-        )
+    location = Location.parse(new.url)
+    for each in (location, *(map(Location.parse, filter(None, [new.endpoint])))):
+        if str(each) != each.url:
+            raise UsageError(
+                f"a URL with credentials would be there for all to read: {each}",
+                f"git config datareg.{name}.url URL, for you alone",
+            )
     if not location.is_relative:
         location = location.absolute(os.getcwd())
     create(repository)
@@ -52,9 +68,18 @@ def add_storage(repository: Repository, name: str, url: str, *, default: bool) -
         raise TargetExistsError(
             f"there is a storage {name!r} already: {existing}", f"git datareg storage remove {name}"
         )
-    config.edit_file(_tracked(repository), f"storage.{name}.url", location.url)
+    tracked = _tracked(repository)
+    config.edit_file(tracked, f"storage.{name}.url", location.url)
+    single = {"endpoint": new.endpoint, "region": new.region}
+    for key, value in (single | {"readonly": "true" if new.readonly else None}).items():
+        if value is not None:
+            config.edit_file(tracked, f"storage.{name}.{key}", value)
+    for key, globs in (("include", new.include), ("exclude", new.exclude)):
+        config.set_all_in_file(tracked, f"storage.{name}.{key}", globs)
+    if new.endpoint is not None:
+        config.set_value(repository, "local", f"datareg.{name}.endpoint", new.endpoint)
     if default:
-        config.edit_file(_tracked(repository), "datareg.storage", name)
+        config.edit_file(tracked, "datareg.storage", name)
 
 
 def remove_storage(repository: Repository, name: str) -> None:

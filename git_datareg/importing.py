@@ -88,11 +88,11 @@ def add(
         path=os.fsdecode(registry.normal(path)) or ".",
         commit=source.commit,
         rev=source.rev,
-        storage=_hint(source, wanted),
         include=tuple(include),
         exclude=tuple(exclude),
         vendor=vendor,
     )
+    metafile = _hinted(metafile, source, wanted)
     return _bring_about(
         project, source, wanted, target, metafile, download=download, jobs=jobs, advance=advance
     )
@@ -124,9 +124,7 @@ def update(
     chains.refuse_circle(project, target, source, metafile.path, opener)
     if not replace:
         conflicts.refuse_local_changes(target, metafile, source, wanted)
-    new = metafile._replace(
-        commit=state.commit, rev=state.rev, storage=_hint(source, wanted) or metafile.storage
-    )
+    new = _hinted(metafile._replace(commit=state.commit, rev=state.rev), source, wanted)
     return _bring_about(
         project, source, wanted, target, new, download=download, jobs=jobs, advance=advance
     )
@@ -346,10 +344,15 @@ def _changes(
     return Changes(len(after.keys() - had.keys()), changed, len(had.keys() - after.keys()), fetched)
 
 
-def _hint(source: Source, wanted: Sequence[SourceFile]) -> str | None:
-    """The storage that the metafile is to name: the first one asked for the data."""
+def _hinted(metafile: Metafile, source: Source, wanted: Sequence[SourceFile]) -> Metafile:
+    """The metafile with the storage that is asked first for the data, if there is any."""
     for each in wanted:
         if each.pointer is not None:
             storages = source.sources().storages(each.source_path)
-            return str(storages[0]) if storages else None
-    return None
+            if not storages:
+                break
+            options = storages[0].options
+            return metafile._replace(
+                storage=str(storages[0]), endpoint=options.endpoint, region=options.region
+            )
+    return metafile

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Generator
+from contextlib import suppress
 from typing import BinaryIO
 
 from git_datareg.digest import Digest
@@ -21,7 +22,7 @@ from git_datareg.errors import (
 )
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pointer import Pointer
-from git_datareg.storage import Storage
+from git_datareg.storage import Options, Storage
 
 MARKER_KEY = "datareg.json"
 MARKER = b'{"format": 1, "features": []}\n'
@@ -39,8 +40,10 @@ def object_key(digest: Digest) -> str:
 class ObjectStorage:
     """Objects in a storage of layout 1."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, options: Options | None = None) -> None:
         self.storage = storage
+        #: How it was opened.
+        self.options = options or Options()
         self._checked = False
 
     def __str__(self) -> str:
@@ -84,9 +87,16 @@ class ObjectStorage:
         IntegrityError when what it has under that name is something else, and
         OSError when the directory can't take it.
         """
-        self._check()
+        self.check()
+        key = object_key(pointer.digest)
+        path = self.storage.file(key) if pointer.size > _CHUNK else None
         try:
-            with self.storage.open(object_key(pointer.digest)) as source:
+            if path is not None:
+                # It may be gone by now, as everything in a storage.
+                with suppress(FileNotFoundError):
+                    into.copy(pointer, path)
+                    return
+            with self.storage.open(key) as source:
                 self._copy(source, pointer, into)
         except IntegrityError as error:
             raise IntegrityError(
@@ -115,7 +125,7 @@ class ObjectStorage:
         drop it, ends the request. Raises ObjectNotFoundError when the storage
         has no such object; what it raises comes with the first piece.
         """
-        self._check()
+        self.check()
         with self.storage.open(object_key(pointer.digest), offset, length) as source:
             while length and (piece := self._read_all(source, min(step, length))):
                 length -= len(piece)
@@ -124,6 +134,10 @@ class ObjectStorage:
     def url(self, digest: Digest) -> str:
         """A URL that names the object; nothing is looked up."""
         return self.storage.url(object_key(digest))
+
+    def presign(self, digest: Digest, seconds: int) -> str | None:
+        """A URL by which anybody may GET the object for so long, where the place has such."""
+        return self.storage.presign(object_key(digest), seconds)
 
     def _read(self, source: BinaryIO, size: int) -> bytes:
         try:
@@ -146,7 +160,11 @@ class ObjectStorage:
     def _put_marker(self) -> bool:
         return self.storage.put(MARKER_KEY, io.BytesIO(MARKER), len(MARKER))
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise CorruptError for a storage of a format or with features that are not known here.
+
+        It is asked once.
+        """
         # A reader needs no marker: what has none simply lacks objects.
         if not self._checked:
             self._has_marker()

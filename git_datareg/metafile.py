@@ -16,7 +16,7 @@ from git_datareg.location import Location
 #: What an import metafile's name ends in; the rest is the name of what was imported.
 SUFFIX = ".datareg"
 _ID_LENGTHS = (40, 64)
-_SINGLE = ("url", "path", "commit", "rev", "storage", "vendor")
+_SINGLE = ("url", "path", "commit", "rev", "storage", "endpoint", "region", "vendor")
 
 
 class Metafile(NamedTuple):
@@ -32,6 +32,9 @@ class Metafile(NamedTuple):
     rev: str | None = None
     #: Where the objects were at that commit; a hint.
     storage: str | None = None
+    #: The server of that storage and its region, where its URL does not say.
+    endpoint: str | None = None
+    region: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     #: Whether the objects are pushed to our own storage too.
@@ -57,6 +60,8 @@ class Metafile(NamedTuple):
             commit=single["commit"],
             rev=single.get("rev") or None,
             storage=single.get("storage") or None,
+            endpoint=single.get("endpoint") or None,
+            region=single.get("region") or None,
             include=tuple(item.value for item in items if item.key == "include"),
             exclude=tuple(item.value for item in items if item.key == "exclude"),
             vendor=vendor,
@@ -71,8 +76,8 @@ class Metafile(NamedTuple):
         if self.rev is not None:
             pairs.append(("rev", self.rev))
         pairs.append(("commit", self.commit))
-        if self.storage is not None:
-            pairs.append(("storage", self.storage))
+        hint = (("storage", self.storage), ("endpoint", self.endpoint), ("region", self.region))
+        pairs += [(key, value) for key, value in hint if value is not None]
         pairs += [("include", glob) for glob in self.include]
         pairs += [("exclude", glob) for glob in self.exclude]
         if self.vendor:
@@ -92,8 +97,9 @@ def _check(single: Mapping[str, str]) -> None:
         if not single.get(key):
             raise ValueError(f"no {key!r} in it")
     Location.parse(single["url"])
-    if single.get("storage"):
-        Location.parse(single["storage"])
+    for key in ("storage", "endpoint"):
+        if single.get(key):
+            Location.parse(single[key])
     path = single["path"]
     if path.startswith("/") or ".." in path.split("/"):
         raise ValueError(f"not a path inside a registry: {path!r}")

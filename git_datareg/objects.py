@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from git_datareg import files
-from git_datareg.digest import Digest, Hasher, digest_of
+from git_datareg.digest import Digest, Hasher, digest_of, digest_of_file
 from git_datareg.errors import IntegrityError
 from git_datareg.pointer import Pointer
 
@@ -111,6 +111,22 @@ class ObjectDirectory:
                 error.filename = os.fsdecode(file.path)
                 raise
             _commit(file, self.path(pointer.digest))
+
+    def copy(self, pointer: Pointer, path: str) -> None:
+        """Put a copy of a file in its place; raises IntegrityError unless it is the object.
+
+        Raises OSError as the system does, for either side; the file may be changed meanwhile.
+        """
+        with open(path, "rb", buffering=0) as source, _new_file(self.temporary) as file:
+            # What was copied is hashed, so it does not matter what the source is by now.
+            size = files.copy_into(
+                source.fileno(), file.fileno(), os.fstat(source.fileno()).st_size
+            )
+            if size != pointer.size or digest_of_file(file.fileno()) != pointer.digest:
+                raise IntegrityError(f"corrupt object {pointer.digest}: {path}")
+            inode = os.fstat(file.fileno()).st_ino
+            _commit(file, self.path(pointer.digest))
+        self.has_written(pointer, inode)
 
     def writer(self) -> ObjectWriter:
         """A writer for one new object; use it as a context manager."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from git_datareg.downloads import download
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -23,7 +24,14 @@ from git_datareg.layout import MARKER_KEY, ObjectStorage
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
 from git_datareg.pointer import MAX_LENGTH, Pointer
-from git_datareg.sources import Project, configured_storages, embedded, storage_for_push
+from git_datareg.sources import (
+    Project,
+    Sources,
+    configured_storages,
+    embedded,
+    storage_for_push,
+    storage_names,
+)
 from git_datareg.transfer import Advance, Failure, no_progress, storage_faults
 from git_datareg.uploads import upload
 
@@ -61,7 +69,11 @@ class Stored(NamedTuple):
     new: int
     #: All objects that the commits need there.
     needed: int
-    storage: ObjectStorage
+    #: Where they are now, as it is shown.
+    places: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(self.places)
 
 
 def plan_push(
@@ -122,42 +134,106 @@ def store(
     jobs: int | None = None,
     advance: Advance = no_progress,
 ) -> Stored | None:
-    """Store the planned objects where pushes to `remote` put them (or in the storage `name`).
+    """Store the planned objects where pushes to `remote` put them, or all in the storage `name`.
 
     On return all of them are there, durable (or, if this repository lacks one,
-    in another storage that is configured); None means that none was needed.
-    Raises StorageNotConfiguredError when there is no place for them, and a
-    PartialError with every single fault when some could not be stored.
+    in another storage that is configured; with `name` it is copied from there); None
+    means that none was needed. Raises StorageNotConfiguredError when there is no place
+    for them, and a PartialError with every single fault when some could not be stored.
     """
     if not needed.pointers:
         return None
-    storage = storage_for_push(project, remote, name)
-    is_new = not _has_marker(storage)
-    if not is_new:
-        storage.prepare()
-    items = list(needed.pointers.items())
-    new = 0
-    failures: list[Failure] = []
-    # Whether a storage that nobody wrote to before can be written at all, one object shows.
-    for part in (items[:1], items[1:]) if is_new else (items,):
-        if not any(isinstance(each.error, StorageError) for each in failures):
-            stored, failed = upload(
-                part,
-                project.local,
-                storage,
-                jobs=jobs or project.settings.jobs,
-                advance=advance,
-            )
-            new += stored
-            failures += failed
-    failures = [each for each in failures if not _is_elsewhere(project, remote, each)]
-    if failures:
-        raise _not_stored(failures, needed, storage)
-    if is_new:
-        # Last, since a marker says that the storage has what was pushed before.
-        with storage_faults(str(storage)):
-            storage.prepare()
-    return Stored(new, len(needed.pointers), storage)
+    stores = [
+        _Store(project, storage_for_push(project, remote, each), remote, name is not None, plan)
+        for each, plan in _by_storage(project, needed, name).items()
+    ]
+    new = sum(each.run(jobs or project.settings.jobs, advance) for each in stores)
+    errors = [each.error() for each in stores if each.failures]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise PartialError(
+            f"objects could not be stored in {len(errors)} storages; nothing is pushed",
+            failures=tuple(errors),
+        )
+    for each in stores:
+        each.settle()
+    return Stored(new, len(needed.pointers), tuple(str(each.storage) for each in stores))
+
+
+def _by_storage(project: Project, needed: Plan, name: str | None) -> dict[str | None, Plan]:
+    """The plan for each storage by name; None is the default one."""
+    if name is not None:
+        return {name: needed}
+    names = storage_names(project, set(needed.pointers.values()))
+    plans: dict[str | None, Plan] = {}
+    for pointer, path in needed.pointers.items():
+        plans.setdefault(names.get(path), Plan({})).pointers[pointer] = path
+    return plans
+
+
+class _Store:
+    """What goes to one storage."""
+
+    def __init__(
+        self, project: Project, storage: ObjectStorage, remote: Location, copies: bool, plan: Plan
+    ) -> None:
+        self.storage = storage
+        self.failures: list[Failure] = []
+        self._project = project
+        self._remote = remote
+        self._copies = copies
+        self._plan = plan
+        self._is_new = False
+
+    def run(self, jobs: int, advance: Advance) -> int:
+        """Store the objects; returns how many were new. What failed is in `failures`."""
+        self._is_new = not _has_marker(self.storage)
+        if not self._is_new:
+            self.storage.prepare()
+        items = list(self._plan.pointers.items())
+        new = 0
+        # Whether a storage that nobody wrote to before can be written at all, one object shows.
+        for part in (items[:1], items[1:]) if self._is_new else (items,):
+            if not any(isinstance(each.error, StorageError) for each in self.failures):
+                new += self._upload(part, jobs, advance)
+        if self._copies:
+            new += self._copy(jobs, advance)
+        else:
+            self.failures = [each for each in self.failures if not self._is_elsewhere(each)]
+        return new
+
+    def _is_elsewhere(self, failure: Failure) -> bool:
+        return _is_elsewhere(self._project, self._remote, failure)
+
+    def settle(self) -> None:
+        """Mark a storage that was new: the marker says that it has what was pushed before."""
+        if self._is_new:
+            with storage_faults(str(self.storage)):
+                self.storage.prepare()
+
+    def error(self) -> PartialError:
+        """The fault that says what failed."""
+        return _not_stored(self.failures, self._plan, self.storage)
+
+    def _upload(self, items: Iterable[tuple[Pointer, bytes]], jobs: int, advance: Advance) -> int:
+        local = self._project.local
+        new, failures = upload(items, local, self.storage, jobs=jobs, advance=advance)
+        self.failures += failures
+        return new
+
+    def _copy(self, jobs: int, advance: Advance) -> int:
+        """Store, too, what is not here but in another storage; it passes through the cache."""
+        absent = [each for each in self.failures if isinstance(each.error, ObjectNotFoundError)]
+        if not absent:
+            return 0
+        sources = Sources(self._project)
+        wants = [sources.want(each.pointer, each.path) for each in absent]
+        failures = download(wants, self._project.local.cache, jobs=jobs)
+        failed = {each.pointer for each in failures}
+        self.failures = [each for each in self.failures if each not in absent] + failures
+        items = [(each.pointer, each.path) for each in absent if each.pointer not in failed]
+        return self._upload(items, jobs, advance)
 
 
 def _not_stored(failures: Sequence[Failure], needed: Plan, storage: ObjectStorage) -> PartialError:

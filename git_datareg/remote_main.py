@@ -145,7 +145,7 @@ class Helper:
         with ui.Progress("uploading", needed.size, show=show) as progress:
             stored = pushing.store(project, needed, destination.location, advance=progress.advance)
         if stored is not None and stored.new and self._options.verbosity:
-            ui.say(f"{ui.count(stored.new, 'object')} stored in {stored.storage}")
+            ui.say(f"{ui.count(stored.new, 'object')} stored in {stored}")
 
     def _events(self) -> Iterator[protocol.Incoming]:
         while True:

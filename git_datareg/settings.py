@@ -9,14 +9,15 @@ other than storage.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from git_datareg import gitconfig
 from git_datareg.errors import MetafileError, StorageNotConfiguredError, UsageError
 from git_datareg.git.config import ConfigValue
 from git_datareg.gitconfig import Item
 from git_datareg.location import Location
+from git_datareg.storage import Options
 
 #: Names the cache, before any configuration.
 CACHE_VARIABLE = "GIT_DATAREG_CACHE"
@@ -34,6 +35,23 @@ _UNITS: dict[str, int] = {"": 1, "b": 1} | {
 _DEFAULT_JOBS = 32
 
 
+#: What the user alone says of a storage: git's variable, and what it is in `Options`.
+_TEXTS = {
+    "endpoint": "endpoint",
+    "region": "region",
+    "profile": "profile",
+    "sse": "encryption",
+    "ssekmskeyid": "kms_key",
+    "storageclass": "storage_class",
+}
+_SWITCHES = {
+    "anonymous": "is_anonymous",
+    "requestpayer": "request_payer",
+    "pathstyle": "path_style",
+    "put": "put",
+}
+
+
 class StorageSettings(NamedTuple):
     """One configured storage. A relative location is read against the Git remote's URL."""
 
@@ -42,6 +60,12 @@ class StorageSettings(NamedTuple):
     readonly: bool
     #: Where its URL stands, for `git datareg env`.
     origin: str
+    options: Options = Options()
+    #: Whether the user's own configuration names its URL.
+    is_users: bool = False
+    #: Globs of the data files that a push stores there, and of those that it does not.
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 class Settings(NamedTuple):
@@ -60,6 +84,21 @@ class Settings(NamedTuple):
     warnings: tuple[str, ...]
     #: Whether foreign registries may name private and loopback addresses.
     allow_private: bool = False
+    #: Endpoints that may get the user's credentials, whoever names them.
+    trusted_endpoints: frozenset[str] = frozenset()
+
+    def options_for(self, location: Location, endpoint: str | None, region: str | None) -> Options:
+        """How to reach a place that a metafile names, which may come from anybody.
+
+        What the user has configured for the same place counts.
+        """
+        for each in self.storages.values():
+            if each.location == location:
+                return each.options
+        is_trusted = location.scheme == "s3" and (
+            endpoint is None or _place(endpoint) in self.trusted_endpoints
+        )
+        return Options(endpoint, region, is_trusted, self.allow_private)
 
     def storage(self, name: str) -> StorageSettings:
         """The storage of that name; raises StorageNotConfiguredError without one."""
@@ -84,31 +123,25 @@ def build(
     `.datareg` that can't be understood, UsageError for a value that can't be
     meant.
     """
-    own = {value.key: value for value in config if value.key.startswith("datareg.")}
+    users = [value for value in config if value.key.startswith("datareg.")]
+    own = {value.key: value for value in users}
     items, warnings = read_tracked(tracked or b"")
-    storages = _tracked_storages(items)
-    for key, value in own.items():
-        name, _, variable = key.removeprefix("datareg.").rpartition(".")
-        if name and variable == "url":
-            readonly = name in storages and storages[name].readonly
-            location = Location.parse(value.value)
-            storages[name] = StorageSettings(name, location, readonly, value.origin)
-    for name, storage in storages.items():
-        key = f"datareg.{name}.readonly"
-        if key in own:
-            storages[name] = storage._replace(readonly=_boolean(key, own[key].value))
+    trusted = frozenset(
+        _place(each.value) for each in users if each.key == "datareg.trustedendpoint"
+    )
 
     def text(key: str, default: str) -> str:
         return own[key].value if key in own else default
 
     return Settings(
-        storages=storages,
+        storages=_storages(items, users, trusted),
         default=text("datareg.storage", _last(items, "storage") or "") or None,
         threshold=threshold_of(items),
         cache=_cache(text("datareg.cache", ""), environ),
         jobs=_number("datareg.jobs", text("datareg.jobs", str(_DEFAULT_JOBS))),
         warnings=warnings,
         allow_private=_boolean("datareg.allowPrivate", text("datareg.allowprivate", "false")),
+        trusted_endpoints=trusted,
     )
 
 
@@ -166,22 +199,89 @@ def parse_size(text: str, what: str) -> int:
     return int(digits) * _UNITS[unit]
 
 
-def _tracked_storages(items: Iterable[Item]) -> dict[str, StorageSettings]:
-    keys: dict[str, dict[str, str]] = {}
+def _storages(
+    items: Iterable[Item], users: Iterable[ConfigValue], trusted: Collection[str]
+) -> dict[str, StorageSettings]:
+    """The storages by name; what the user's configuration says wins over `.datareg`."""
+    tracked: dict[str, dict[str, list[str]]] = {}
     for item in items:
         if item.section == "storage" and item.subsection:
-            keys.setdefault(item.subsection, {})[item.key] = item.value
-    found = {}
-    for name, values in keys.items():
-        if "url" not in values:
-            continue
-        try:
-            location = Location.parse(values["url"])
-            readonly = gitconfig.is_true(values.get("readonly", "false"))
-        except (ValueError, UsageError) as error:
-            raise MetafileError(f"{TRACKED_NAME}: storage {name!r}: {error}") from error
-        found[name] = StorageSettings(name, location, readonly, f"file:{TRACKED_NAME}")
-    return found
+            tracked.setdefault(item.subsection, {}).setdefault(item.key, []).append(item.value)
+    own: dict[str, dict[str, list[ConfigValue]]] = {}
+    for value in users:
+        name, _, variable = value.key.removeprefix("datareg.").rpartition(".")
+        if name:
+            own.setdefault(name, {}).setdefault(variable, []).append(value)
+    found = {name: _tracked_storage(name, keys) for name, keys in tracked.items() if "url" in keys}
+    for name, values in own.items():
+        if "url" in values:
+            url = values["url"][-1]
+            before = found.get(name) or StorageSettings(name, Location(""), False, "")
+            location = Location.parse(url.value)
+            found[name] = before._replace(location=location, origin=url.origin, is_users=True)
+        if name in found:
+            found[name] = _with_users(found[name], values)
+    return {name: _judged(storage, own.get(name, {}), trusted) for name, storage in found.items()}
+
+
+def _tracked_storage(name: str, keys: Mapping[str, list[str]]) -> StorageSettings:
+    try:
+        location = Location.parse(keys["url"][-1])
+        readonly = gitconfig.is_true(keys.get("readonly", ["false"])[-1])
+        endpoint = keys.get("endpoint", [None])[-1]
+        if endpoint:
+            Location.parse(endpoint)
+    except (ValueError, UsageError) as error:
+        raise MetafileError(f"{TRACKED_NAME}: storage {name!r}: {error}") from error
+    options = Options(endpoint=endpoint or None, region=keys.get("region", [None])[-1] or None)
+    globs = (tuple(keys.get(key, ())) for key in ("include", "exclude"))
+    return StorageSettings(name, location, readonly, f"file:{TRACKED_NAME}", options, False, *globs)
+
+
+def _with_users(
+    storage: StorageSettings, values: Mapping[str, list[ConfigValue]]
+) -> StorageSettings:
+    """The storage with what the user's configuration says of it."""
+    last = {variable: each[-1].value for variable, each in values.items()}
+    key = f"datareg.{storage.name}"
+    changes: dict[str, Any] = {
+        field: last[variable] or None for variable, field in _TEXTS.items() if variable in last
+    }
+    changes |= {
+        field: _boolean(f"{key}.{variable}", last[variable])
+        for variable, field in _SWITCHES.items()
+        if variable in last
+    }
+    if "connections" in last:
+        changes["connections"] = _number(f"{key}.connections", last["connections"])
+    if "option" in values:
+        changes["arguments"] = tuple(
+            _argument(f"{key}.option", each.value) for each in values["option"]
+        )
+    if "readonly" in last:
+        storage = storage._replace(readonly=_boolean(f"{key}.readonly", last["readonly"]))
+    return storage._replace(options=storage.options._replace(**changes))
+
+
+def _judged(
+    storage: StorageSettings, values: Mapping[str, list[ConfigValue]], trusted: Collection[str]
+) -> StorageSettings:
+    """The storage with the word whether the user's credentials may go to its endpoint."""
+    endpoint = storage.options.endpoint
+    is_trusted = endpoint is None or "endpoint" in values or _place(endpoint) in trusted
+    return storage._replace(options=storage.options._replace(is_trusted=is_trusted))
+
+
+def _place(endpoint: str) -> str:
+    """An endpoint's URL so that two spellings of it are equal."""
+    return endpoint.strip().rstrip("/").lower()
+
+
+def _argument(key: str, text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise UsageError(f"not name=value: {text!r} ({key})")
+    return name, value
 
 
 def _cache(configured: str, environ: Mapping[str, str]) -> str:

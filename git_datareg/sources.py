@@ -7,13 +7,17 @@ objects itself.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from git_datareg import settings as settings_module
+from git_datareg import trust
 from git_datareg.downloads import Want
 from git_datareg.errors import (
     DataregError,
+    StorageDeniedError,
+    StorageError,
     StorageNotConfiguredError,
     StorageReadOnlyError,
     UsageError,
@@ -21,13 +25,18 @@ from git_datareg.errors import (
 from git_datareg.git import config, index, objects, places, process
 from git_datareg.git.reader import ObjectReader
 from git_datareg.git.repository import Repository
+from git_datareg.globs import is_chosen
 from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
 from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.settings import TRACKED_NAME, Settings, StorageSettings
-from git_datareg.storage import open_storage
+from git_datareg.storage import Options, open_storage
+from git_datareg.storage.refusing import RefusingStorage
+
+#: Says in `.gitattributes` which storage a file's object is pushed to.
+STORAGE_ATTRIBUTE = "datareg-storage"
 
 
 class Remote(NamedTuple):
@@ -101,7 +110,7 @@ def storage_for_push(project: Project, remote: Location, name: str | None = None
         configured = project.settings.storage(chosen)
         if configured.readonly:
             raise StorageReadOnlyError(f"storage {chosen!r} is read-only: {configured.location}")
-        return _open(configured.location, remote, project.repository)
+        return _opened(_placed(project, configured, remote), configured.options)
     place = embedded(remote)
     if place is None:
         raise StorageNotConfiguredError(
@@ -109,6 +118,31 @@ def storage_for_push(project: Project, remote: Location, name: str | None = None
             "git datareg storage add -d NAME URL",
         )
     return ObjectStorage(open_storage(place))
+
+
+def storage_names(project: Project, paths: Collection[bytes]) -> dict[bytes, str]:
+    """The storages that files are meant for, where it is not the default one.
+
+    An attribute `datareg-storage=NAME` in `.gitattributes` says so, else the `include`
+    and `exclude` of a storage in `.datareg`. Raises StorageNotConfiguredError for a
+    name that no storage has.
+    """
+    settings = project.settings
+    names: dict[bytes, str] = {}
+    globbed = [each for each in settings.storages.values() if each.include or each.exclude]
+    for path in paths if globbed else ():
+        name = next((each.name for each in globbed if _takes(each, path)), None)
+        if name is not None and name != settings.default:
+            names[path] = name
+    if project.repository.own:
+        names |= dict(index.attributes(project.repository, list(paths), STORAGE_ATTRIBUTE))
+    for name in set(names.values()):
+        settings.storage(name)
+    return names
+
+
+def _takes(storage: StorageSettings, path: bytes) -> bool:
+    return is_chosen(path, storage.include, storage.exclude)
 
 
 class Import(NamedTuple):
@@ -132,8 +166,13 @@ class Sources:
         self._is_elsewhere = not project.repository.own and any(
             remote.location.path is None for remote in project.remotes
         )
-        self._own = list(_readable(project))
+        configured = list(_configured(project))
+        self._own = [*(each for _, each in configured), *_embedded_ones(project)]
+        self._globbed = [
+            (each, storage) for each, storage in configured if each.include or each.exclude
+        ]
         self._metafiles = _Metafiles(project.repository, treeish, reader)
+        self._settings = project.settings
         self._hinted: dict[str, ObjectStorage] = {}
 
     def want(self, pointer: Pointer, path: bytes) -> Want:
@@ -143,9 +182,17 @@ class Sources:
     def storages(self, path: bytes) -> list[ObjectStorage]:
         """Storages for the file at `path`: those of its import first, then the project's."""
         found = self._metafiles.covering(path)
+        own = self._own_for(path)
         if found is None:
+            return own
+        return [*self._of_import(found.metafile), *own]
+
+    def _own_for(self, path: bytes) -> list[ObjectStorage]:
+        """The project's storages, those first whose globs name the file."""
+        if not self._globbed:
             return self._own
-        return [*self._of_import(found.metafile), *self._own]
+        first = [storage for each, storage in self._globbed if _takes(each, path)]
+        return [*first, *(each for each in self._own if each not in first)]
 
     def imported(self, path: bytes) -> Import | None:
         """The import that the file at `path` belongs to, if any; raises MetafileError."""
@@ -158,12 +205,9 @@ class Sources:
             if spelled is None:
                 continue
             if spelled not in self._hinted:
-                try:
-                    location = Location.parse(spelled)
-                    self._hinted[spelled] = ObjectStorage(open_storage(location, writable=False))
-                except DataregError:
-                    # A hint that this version can't use; the other places may do.
-                    continue
+                location = Location.parse(spelled)
+                options = self._settings.options_for(location, metafile.endpoint, metafile.region)
+                self._hinted[spelled] = _opened(location, options, writable=False)
             found.append(self._hinted[spelled])
         return found
 
@@ -240,20 +284,57 @@ def configured_storages(project: Project, remote: Location | None) -> Iterator[O
     """The configured storages, for reading, the default one first.
 
     Left out are those that can't be: relative to a Git remote's URL without
-    `remote` or above its root, or without a back end in this version.
+    `remote` or above its root. One that must not be reached, or has no back end
+    here, says so when it is asked.
     """
-    for configured in _default_first(project.settings):
-        if configured.location.is_relative and remote is None:
+    return (storage for _, storage in _configured(project, remote))
+
+
+def _configured(
+    project: Project, remote: Location | None = None
+) -> Iterator[tuple[StorageSettings, ObjectStorage]]:
+    if remote is None and project.default_remote is not None:
+        remote = project.default_remote.location
+    for each in _default_first(project.settings):
+        if each.location.is_relative and remote is None:
             continue
         try:
-            yield _open(configured.location, remote, project.repository, writable=False)
-        except (StorageNotConfiguredError, UsageError):
+            location = _placed(project, each, remote)
+        except UsageError:
             continue
+        options = each.options
+        if not project.repository.own and remote is not None and not each.is_users:
+            options = options._replace(
+                is_trusted=False, allow_private=project.settings.allow_private
+            )
+            fault = _objection(project, each, location, remote)
+            if fault is not None:
+                yield each, ObjectStorage(RefusingStorage(location, fault))
+                continue
+        yield each, _opened(location, options, writable=False)
 
 
-def _readable(project: Project) -> Iterable[ObjectStorage]:
-    remote = project.default_remote
-    yield from configured_storages(project, remote.location if remote is not None else None)
+def _objection(
+    project: Project, storage: StorageSettings, location: Location, registry: Location
+) -> StorageError | None:
+    """Why a registry elsewhere may not have us reach its storage there, or None."""
+    # A directory, say one that a team has mounted, is only read by digests: it tells nobody
+    # anything.
+    if registry.path is not None or location.path is not None or storage.location.is_relative:
+        return None
+    allow = project.settings.allow_private
+    places = [location, *(map(Location, filter(None, [storage.options.endpoint])))]
+    for place in places:
+        reason = trust.objection(place, allow_private=allow, beside=registry)
+        if reason is not None:
+            return StorageDeniedError(
+                f"{registry} may not name {reason} as its storage: {place}",
+                f"if you trust it: git config --global datareg.{storage.name}.url {location}",
+            )
+    return None
+
+
+def _embedded_ones(project: Project) -> Iterator[ObjectStorage]:
     known: set[Location] = set()
     if not project.repository.own:
         # What a source on this machine has cleaned and not pushed can be read there.
@@ -267,12 +348,29 @@ def _default_first(settings: Settings) -> Sequence[StorageSettings]:
     return sorted(settings.storages.values(), key=lambda each: each.name != settings.default)
 
 
-def _open(
-    location: Location, base: Location | None, repository: Repository, *, writable: bool = True
-) -> ObjectStorage:
+def _placed(project: Project, storage: StorageSettings, base: Location | None) -> Location:
+    """Where a storage is, read against the Git remote's URL."""
+    top = project.repository.top
+    location = storage.location
     if base is not None:
-        location = location.resolve(base.absolute(repository.top))
-    return ObjectStorage(open_storage(location.absolute(repository.top), writable=writable))
+        location = location.resolve(base.absolute(top))
+    return location.absolute(top)
+
+
+def _opened(location: Location, options: Options, *, writable: bool = True) -> ObjectStorage:
+    """The storage; one that can't be opened says so when it is asked."""
+    try:
+        if location.scheme in ("file", "memory"):
+            return ObjectStorage(open_storage(location, options, writable=writable), options)
+        return _opened_once(location, options, writable)
+    except StorageError as fault:
+        return ObjectStorage(RefusingStorage(location, fault), options)
+
+
+@lru_cache(maxsize=64)
+def _opened_once(location: Location, options: Options, writable: bool) -> ObjectStorage:
+    # Connections, and what was found out about the place, are worth keeping.
+    return ObjectStorage(open_storage(location, options, writable=writable), options)
 
 
 def _embedded_of(url: str) -> str | None:

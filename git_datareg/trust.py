@@ -19,20 +19,27 @@ if TYPE_CHECKING:
 _SCHEMES = frozenset(("https", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss"))
 #: Of these the URL names a host; of the others a bucket.
 _WITH_HOST = frozenset(("https", "ssh"))
+_NETWORK = frozenset(("http", "https", "ssh"))
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_")
 _MAX_PARTS = 4
 
 
-def objection(location: Location, *, allow_private: bool = False) -> str | None:
+def objection(
+    location: Location, *, allow_private: bool = False, beside: Location | None = None
+) -> str | None:
     """Why a foreign repository may not name this place; None when it may.
 
     The reason is words for a message behind "may not name". A relative location is to
     be resolved before. `allow_private` is the user's `datareg.allowPrivate`: it
     lets private and loopback addresses pass, and nothing else. Only literal
-    addresses are seen: no name is looked up.
+    addresses are seen: no name is looked up. What is reached as that foreign
+    repository itself (`beside`: same scheme and host) is no other place than the
+    user has named.
     """
     scheme = location.scheme
+    if beside is not None and _is_beside(location, beside):
+        return None
     if scheme == "file":
         return "a place on this machine"
     if scheme not in _SCHEMES:
@@ -46,6 +53,11 @@ def objection(location: Location, *, allow_private: bool = False) -> str | None:
     if not allow_private and _is_private(host):
         return f"the private address {host}"
     return None
+
+
+def _is_beside(one: Location, other: Location) -> bool:
+    has_host = one.scheme == other.scheme and one.scheme in _NETWORK
+    return has_host and _user_and_host(one.url)[1] == _user_and_host(other.url)[1]
 
 
 def _user_and_host(url: str) -> tuple[str, str]:

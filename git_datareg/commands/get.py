@@ -5,8 +5,16 @@ from __future__ import annotations
 import argparse
 
 from git_datareg import api, delivery, ui
-from git_datareg.commands.parsing import add_globs, add_jobs, add_progress, add_revision, not_empty
+from git_datareg.commands.parsing import (
+    add_globs,
+    add_jobs,
+    add_progress,
+    add_revision,
+    not_empty,
+    seconds,
+)
 from git_datareg.commands.printing import put
+from git_datareg.errors import UsageError
 from git_datareg.location import Location
 from git_datareg.workspace import Workspace
 
@@ -23,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--show-url", action="store_true", help="print the object's URL, download nothing"
     )
+    parser.add_argument(
+        "--presign",
+        type=seconds,
+        metavar="SECONDS",
+        help="with --show-url: one that anybody may download for so long (S3)",
+    )
     add_revision(parser)
     add_globs(parser)
     add_jobs(parser)
@@ -35,9 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Download, or print the URL."""
+    if arguments.presign is not None and not arguments.show_url:
+        raise UsageError("--presign goes with --show-url")
     source = workspace.open_source(Location.parse(arguments.url), arguments.rev)
     if arguments.show_url:
-        put(api.object_url(source, arguments.path))
+        put(api.object_url(source, arguments.path, arguments.presign))
         return 0
     with ui.Progress.of(arguments, "downloading") as progress:
         done = delivery.get(

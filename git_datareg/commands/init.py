@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         return 0
     configuring.create(repository)
     if arguments.storage:
-        configuring.add_storage(repository, "origin", arguments.storage, default=True)
+        configuring.add_storage(
+            repository, configuring.NewStorage("origin", arguments.storage), default=True
+        )
     ui.say(f"git-datareg is set up in {repository.top}")
     if not os.path.exists(os.path.join(repository.top, ".gitattributes")):
         ui.hint("git datareg track 'data/**', then git add, commit and push as always")

@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from git_datareg.errors import UsageError
 
+_WEEK = 7 * 24 * 3600
+
 
 class Parser(argparse.ArgumentParser):
     """argparse's parser, with faults as a UsageError and no abbreviated options."""
@@ -85,6 +87,13 @@ def not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("it is empty")
     return text
+
+
+def seconds(text: str) -> int:
+    """Up to a week, the longest that S3 signs for."""
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and 0 < int(text) <= _WEEK):
+        raise argparse.ArgumentTypeError(f"not a number from 1 to {_WEEK}: {text!r}")
+    return int(text)
 
 
 def _positive(text: str) -> int:

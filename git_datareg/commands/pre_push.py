@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     with ui.Progress("uploading", needed.size) as progress:
         stored = pushing.store(project, needed, remote, advance=progress.advance)
     if stored is not None and stored.new:
-        ui.say(f"{ui.count(stored.new, 'object')} stored in {stored.storage}")
+        ui.say(f"{ui.count(stored.new, 'object')} stored in {stored}")
     return 0
 
 

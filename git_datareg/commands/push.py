@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             ui.say("no data files to push")
         else:
             ui.say(
-                f"{ui.count(stored.new, 'object')} stored in {stored.storage}, "
+                f"{ui.count(stored.new, 'object')} stored in {stored}, "
                 f"{stored.needed - stored.new} there already"
             )
     return 0

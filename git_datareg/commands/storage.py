@@ -7,7 +7,7 @@ import json
 import sys
 
 from git_datareg import configuring, ui
-from git_datareg.commands.parsing import add_json
+from git_datareg.commands.parsing import add_globs, add_json
 from git_datareg.sources import Project, embedded
 from git_datareg.workspace import Workspace
 
@@ -17,6 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add = actions.add_parser("add", help="add a storage to .datareg")
     add.add_argument("-d", "--default", action="store_true", help="make it the default one")
+    add.add_argument("--endpoint", metavar="URL", help="S3: the server, for any but AWS")
+    add.add_argument("--region", metavar="NAME", help="S3: the bucket's region")
+    add.add_argument("--readonly", action="store_true", help="never push there")
+    add_globs(add)
     add.add_argument("name")
     add.add_argument("url")
     add_json(actions.add_parser("list", help="list storages, the default one with a star"))
@@ -30,9 +34,16 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Show or edit storages."""
     repository = workspace.repository
     if arguments.action == "add":
-        configuring.add_storage(
-            repository, arguments.name, arguments.url, default=arguments.default
+        new = configuring.NewStorage(
+            arguments.name,
+            arguments.url,
+            arguments.endpoint,
+            arguments.region,
+            arguments.readonly,
+            tuple(arguments.include),
+            tuple(arguments.exclude),
         )
+        configuring.add_storage(repository, new, default=arguments.default)
         ui.hint("git add .datareg, so that others get it too")
     elif arguments.action == "remove":
         configuring.remove_storage(repository, arguments.name)

@@ -87,6 +87,13 @@ def edit_file(path: str, key: str, *values: str, remove: bool = False) -> None:
     process.run(("config", f"--file={path}", *action))
 
 
+def set_all_in_file(path: str, key: str, values: Iterable[str]) -> None:
+    """Make these the values of one key of the git-config file `path`; none: leave it alone."""
+    for number, value in enumerate(values):
+        action = "--add" if number else "--replace-all"
+        process.run(("config", f"--file={path}", action, key, value))
+
+
 def unset_in_file(path: str, key: str) -> None:
     """Remove every value of one key of the git-config file `path`."""
     process.run(("config", f"--file={path}", "--unset-all", key))

@@ -14,6 +14,10 @@ from git_datareg.git.repository import Repository
 _ARGUMENT_BYTES = 128 * 1024
 
 
+#: What `git check-attr` says of an attribute without a value.
+_NO_VALUE = (b"unspecified", b"set", b"unset")
+
+
 class IndexEntry(NamedTuple):
     """One staged file; `stage` is not 0 in a conflict."""
 
@@ -57,13 +61,25 @@ def stage(
 
 def filtered(repository: Repository, paths: Sequence[bytes]) -> set[bytes]:
     """Those of `paths` for which the attribute `filter=datareg` is set now."""
+    return {path for path, value in attributes(repository, paths, "filter") if value == "datareg"}
+
+
+def attributes(
+    repository: Repository, paths: Sequence[bytes], name: str
+) -> list[tuple[bytes, str]]:
+    """The paths for which an attribute has a value of its own now (gitattributes(5)), and it."""
     if not paths:
-        return set()
+        return []
     output = repository.run(
-        "check-attr", "-z", "--stdin", "filter", input=b"".join(path + b"\0" for path in paths)
+        "check-attr", "-z", "--stdin", name, input=b"".join(path + b"\0" for path in paths)
     )
     fields = output.split(b"\0")
-    return {fields[at] for at in range(0, len(fields) - 2, 3) if fields[at + 2] == b"datareg"}
+    found = zip(fields[0::3], fields[2::3], strict=False)
+    return [
+        (path, value.decode("utf-8", "surrogateescape"))
+        for path, value in found
+        if value not in _NO_VALUE
+    ]
 
 
 def changed_in_work_tree(repository: Repository, paths: Sequence[bytes] = ()) -> list[bytes]:

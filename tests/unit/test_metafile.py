@@ -28,6 +28,8 @@ metafiles = st.builds(
     commit=st.sampled_from([COMMIT, "ab" * 32]),
     rev=revisions,
     storage=st.none() | clean_texts.map(lambda text: "s3://bucket/" + text),
+    endpoint=st.none() | clean_texts.map(lambda text: "https://host/" + text),
+    region=st.none() | clean_texts.filter(bool),
     include=st.lists(texts, max_size=3).map(tuple),
     exclude=st.lists(texts, max_size=3).map(tuple),
     vendor=st.booleans(),
@@ -50,9 +52,28 @@ def test_git_reads_an_odd_path_as_it_was(tmp_path: Path) -> None:
 
 
 def test_keys_are_written_in_one_order() -> None:
-    full = PLAIN._replace(rev="main", storage="s3://b", include=("a",), exclude=("b",), vendor=True)
+    full = PLAIN._replace(
+        rev="main",
+        storage="s3://b",
+        endpoint="https://e",
+        region="r",
+        include=("a",),
+        exclude=("b",),
+        vendor=True,
+    )
     keys = [line.split()[0] for line in full.encode().decode().splitlines()[1:]]
-    expected = ["url", "path", "rev", "commit", "storage", "include", "exclude", "vendor"]
+    expected = [
+        "url",
+        "path",
+        "rev",
+        "commit",
+        "storage",
+        "endpoint",
+        "region",
+        "include",
+        "exclude",
+        "vendor",
+    ]
     assert keys == expected
 
 

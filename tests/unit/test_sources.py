@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from git_datareg import sources
+from git_datareg.digest import digest_of
 from git_datareg.errors import StorageNotConfiguredError, StorageReadOnlyError
 from git_datareg.git import repository
 from git_datareg.location import Location
+from git_datareg.pointer import Pointer
 from git_datareg.sources import Project, Sources
 from tests.support.filtered import pointer
 from tests.support.gitrun import Git
@@ -138,9 +140,10 @@ def test_the_default_storage_is_asked_first_and_the_remote_last(git: Git, tmp_pa
         '[storage "up"]\n\turl = ../../../../../../../../../../../../../../../../up\n'
         '[storage "new"]\n\turl = gopher://x\n',
     )
-    assert storages(git) == [f"{tmp_path}/b", "/a", f"{tmp_path}/remote.git/datareg"]
+    remote = f"{tmp_path}/remote.git/datareg"
+    assert storages(git) == [f"{tmp_path}/b", "/a", "gopher://x", remote]
     git.run("remote", "remove", "origin")
-    assert storages(git) == ["/a"]
+    assert storages(git) == ["/a", "gopher://x"]
 
 
 def test_an_imported_file_is_sought_where_it_came_from(git: Git, tmp_path: Path) -> None:
@@ -156,11 +159,13 @@ def test_an_imported_file_is_sought_where_it_came_from(git: Git, tmp_path: Path)
     assert storages(git, b"facesx") == storages(git, b"elsewhere/faces") == []
 
 
-def test_a_hint_that_is_of_no_use_is_passed_over(git: Git) -> None:
+def test_a_hint_that_is_of_no_use_says_so_when_it_is_asked(git: Git) -> None:
     text = METAFILE.format(url="https://host/r", commit="1" * 40, storage="gopher://x")
     git.write("faces.datareg", text.encode())
     git.commit_all()
-    assert storages(git, b"faces/a") == []
+    [storage] = Sources(opened(git)).storages(b"faces/a")
+    with pytest.raises(StorageNotConfiguredError, match="no storage back end for gopher"):
+        storage.has(Pointer(digest_of(b""), 0))
 
 
 def test_metafiles_are_those_staged_committed_and_being_merged(
