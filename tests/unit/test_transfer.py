@@ -46,12 +46,12 @@ class Memory(MemoryStorage):
         self.flushes = 0
         self.threads: set[str] = set()
 
-    def open(self, key: str, offset: int = 0) -> BinaryIO:
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         self.opened.append(key)
         self.threads.add(threading.current_thread().name)
         if key in self.faults:
             raise self.faults[key]
-        return super().open(key, offset)
+        return super().open(key, offset, length)
 
     def info(self, key: str) -> Info | None:
         if key in self.faults:
