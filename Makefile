@@ -26,7 +26,7 @@ export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 # copied on installation, so a change to them calls for a new one.
 venv: $(READY)
 $(READY): setup.cfg setup.py pyproject.toml $(wildcard bin/*)
-	.ci/need git "$(PYTHON)"
+	.ci/need git nginx openssl "$(PYTHON)"
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@

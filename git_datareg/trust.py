@@ -50,7 +50,7 @@ def objection(
     # Some programs take a backslash for a slash, and so another host.
     if user.startswith("-") or "\\" in user or not _is_host(host):
         return "a host that is none"
-    if not allow_private and _is_private(host):
+    if not allow_private and is_private(host):
         return f"the private address {host}"
     return None
 
@@ -84,7 +84,11 @@ def _is_host(host: str) -> bool:
     return bool(host) and _NAME.issuperset(host) and host[0] not in "-."
 
 
-def _is_private(host: str) -> bool:
+def is_private(host: str) -> bool:
+    """Whether a URL's host is an address of this machine or its network, or a name for it.
+
+    In lower case, an IPv6 address in brackets. No name is looked up.
+    """
     name = host.rstrip(".")
     if name in _LOCAL_NAMES or name.endswith(".localhost"):
         return True

@@ -21,6 +21,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support import nginx
+
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
@@ -149,3 +151,10 @@ def home(
     _seal(monkeypatch, path, tmp_path_factory.getbasetemp())
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def web(sealed_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[nginx.Nginx]:
+    """A real web server for all tests of this process; each has a folder of its own in it."""
+    with nginx.serve(tmp_path_factory.mktemp("nginx")) as server:
+        yield server

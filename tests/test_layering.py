@@ -28,7 +28,7 @@ LAYERS = (
     # 0: faults
     "errors",
     # 1: values, pure
-    "attributes digest gitconfig globs location metafile pointer trust symlinks",
+    "attributes digest gitconfig globs location login metafile pointer trust symlinks",
     # 2: edges
     "files git git.* gitindex processes protocol protocol.* signals staging storage storage.*"
     " targets workers worktree",
@@ -55,6 +55,11 @@ WITHIN = {
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
     "storage.*": "files storage",
+    "storage.connections": "storage.weburl",
+    "storage.http": "storage.answers storage.connections storage.httpclient",
+    "storage.httpclient": "storage.answers storage.connections storage.credentials"
+    " storage.redirects storage.weburl",
+    "storage.redirects": "storage.weburl",
     "processes": "signals",
     "staging": "files worktree",
     "targets": "files",
@@ -108,6 +113,7 @@ IMPORTERS = {
     "logging": "",
     "subprocess": "git git.*",
     "tqdm": "ui",
+    "urllib3": "storage.connections storage.httpclient",
 }
 
 #: Names that reach out of the program: what -> who may use it, apart from the programs.

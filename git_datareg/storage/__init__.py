@@ -8,10 +8,13 @@ between places is said by `Properties`, never by the class.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol
 
 from git_datareg.errors import StorageNotConfiguredError
 from git_datareg.location import Location
+
+if TYPE_CHECKING:
+    from git_datareg.storage.credentials import Credentials
 
 
 class Options(NamedTuple):
@@ -43,6 +46,10 @@ class Options(NamedTuple):
     path_style: bool | None = None
     #: HTTP: whether the server takes PUT.
     put: bool = False
+    #: HTTP: who is asked for a login when the server wants one, in this order.
+    credentials: tuple[Credentials, ...] = ()
+    #: The file (or directory) of certificates to trust, instead of the system's.
+    ca_file: str | None = None
     #: How many requests at once; None as suits the place.
     connections: int | None = None
     #: fsspec: arguments of the file system, each a name and its text.
@@ -64,6 +71,9 @@ class Properties(NamedTuple):
     splits_above: int | None = None
     #: Whether `list` works.
     can_list: bool = True
+    #: Whether of many who put one key at once exactly one gets True, and its value stays.
+    #: Elsewhere `put` looks first, and who comes in between may be replaced.
+    is_exclusive: bool = True
 
 
 class Info(NamedTuple):
@@ -115,15 +125,17 @@ class Storage(Protocol):
 
         All or nothing: until the whole value is stored, the key is absent,
         also after a crash. What is there is never replaced: of many who put
-        one key at once, one gets True. Raises IntegrityError when `source` has
-        more or fewer bytes; what `source` itself raises comes through as it is.
+        one key at once, one gets True; `Properties.is_exclusive` says where that is
+        not so. Raises IntegrityError when `source` has more or fewer bytes; what
+        `source` itself raises comes through as it is.
         """
         ...
 
     def list(self, prefix: str) -> Iterator[Info]:
         """The values whose keys begin with `prefix`, sorted by key.
 
-        What is put or deleted meanwhile may be among them or not.
+        What is put or deleted meanwhile may be among them or not. Raises
+        StorageError where `Properties.can_list` is false.
         """
         ...
 
@@ -181,7 +193,11 @@ def _connected(location: Location, options: Options, writable: bool) -> Storage:
         from git_datareg.storage.memory import MemoryStorage
 
         return MemoryStorage.shared(location, writable=writable)
+    if location.scheme in ("http", "https"):
+        from git_datareg.storage.http import HttpStorage
+
+        return HttpStorage(location, options, writable=writable)
     raise StorageNotConfiguredError(
         f"no storage back end for {location.scheme}: {location}",
-        "a directory (a path or file://) works in this version",
+        "a directory (a path or file://) and http(s):// work in this version",
     )
