@@ -110,6 +110,8 @@ class Connections:
             return manager
         login = parse_url(proxy).auth
         headers = make_headers(proxy_basic_auth=login) if login else None
+        if proxy.lower().startswith("https:"):
+            settings["proxy_ssl_context"] = self._tls()
         return ProxyManager(proxy, proxy_headers=headers, **settings)
 
     def _tls(self) -> ssl.SSLContext:

@@ -15,6 +15,7 @@ _IN_PATH = "/:@!$&'()*+,;=~-._"
 _IN_QUERY = _IN_PATH + "?%[]"
 _NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_.])?")
 _ADDRESS6 = re.compile(r"\[[0-9a-f:.]+\]")
+_HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]*))?")
 
 
 class Origin(NamedTuple):
@@ -50,18 +51,17 @@ class WebUrl(NamedTuple):
         """
         try:
             parts = urlsplit(text)
-            port, host = parts.port, _ascii(parts.hostname or "")
-        except ValueError:
+            found = _HOST_AND_PORT.fullmatch(parts.netloc.rpartition("@")[2])
+            host = _ascii(found[1]) if found is not None else ""
+            port = int((found and found[2]) or _DEFAULT_PORTS[parts.scheme])
+        except (ValueError, KeyError):
             raise UsageError("not a URL of a web server") from None
-        scheme = parts.scheme.lower()
         # Some programs take a backslash for a slash, and so another host.
-        if scheme not in _DEFAULT_PORTS or has_control(text) or "\\" in parts.netloc:
+        if has_control(text) or "\\" in parts.netloc:
             raise UsageError("not a URL of a web server")
-        if ":" in host:
-            host = f"[{host}]"
-        if not (_NAME.fullmatch(host) or _ADDRESS6.fullmatch(host)) or port == 0:
+        if not (_NAME.fullmatch(host) or _ADDRESS6.fullmatch(host)) or not 0 < port < 65536:
             raise UsageError("a URL whose host is none")
-        origin = Origin(scheme, host, port or _DEFAULT_PORTS[scheme])
+        origin = Origin(parts.scheme, host, port)
         query = "?" + quote(parts.query, safe=_IN_QUERY) if parts.query else ""
         # Escapes that are there stay as they are.
         return cls(origin, quote(parts.path or "/", safe=_IN_PATH + "%"), query)
@@ -108,4 +108,4 @@ def user_of(text: str) -> tuple[str, str | None] | None:
 
 def _ascii(host: str) -> str:
     """A host as it is looked up; raises ValueError (UnicodeError) for what can't be one."""
-    return host if host.isascii() else host.encode("idna").decode().lower()
+    return host.lower() if host.isascii() else host.encode("idna").decode().lower()
