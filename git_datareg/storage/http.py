@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from git_datareg.errors import (
+    CorruptError,
     IntegrityError,
     ObjectNotFoundError,
     StorageDeniedError,
@@ -27,7 +28,7 @@ from git_datareg.storage.connections import Timeouts
 from git_datareg.storage.httpclient import Answer, Body, HttpClient
 
 #: How much a request for a part skips of what a server without ranges gives.
-_SKIPPED = 8 * 1024 * 1024
+_SKIPPED = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
 _CONNECTIONS = 16
 
@@ -178,6 +179,11 @@ class HttpStorage:
         """See Storage: without user and query."""
         return str(self._client.base.below(checked(key)))
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage: there is no such URL."""
+        checked(key)
+        return None
+
     def _absent(self, key: str) -> ObjectNotFoundError:
         return ObjectNotFoundError(f"not in {self.location}: {key}")
 
@@ -254,13 +260,20 @@ class HttpStorage:
 
 
 def _seek(answer: Answer, offset: int, length: int | None) -> None:
-    """Have the answer's body begin at `offset`; raises StorageError if it can't."""
+    """Have the answer's body begin at `offset`.
+
+    Raises StorageUnavailableError for another part, and CorruptError where to skip what
+    comes before would take too long: who wants all can ask for all, as after wrong bytes.
+    """
     text = answer.header("Content-Range")
     part = answers.content_range(text)
     if answer.status != _PARTIAL and text is None:
         # All of it: the server knows no ranges.
         if offset > _SKIPPED:
-            raise StorageError(f"the server gives no part of a value, only all: {answer.url}")
+            raise CorruptError(
+                f"the server gives all where a part was asked for: {answer.url}",
+                "it does not know Range: fetch the data whole (in Python: stream=False)",
+            )
         left = offset
         while left and (skipped := answer.read(min(left, _CHUNK))):
             left -= len(skipped)

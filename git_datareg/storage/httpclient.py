@@ -61,10 +61,18 @@ class Answer(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1) -> bytes:
-        """See RawIOBase. Raises StorageUnavailableError when the body ends early or stalls."""
+        """See RawIOBase: less than `size` bytes only at the end.
+
+        Raises StorageUnavailableError when the body ends early or stalls.
+        """
         try:
-            amount = None if size is None or size < 0 else size
-            return self._response.read(amount, decode_content=False)
+            if size is None or size < 0:
+                return self._response.read(decode_content=False)
+            data = self._response.read(size, decode_content=False)
+            if len(data) < size and self._response.length_remaining:
+                # That there are no more is said only to who asks again.
+                data += self._response.read(size - len(data), decode_content=False)
+            return data
         except _errors() as error:
             raise _fault(error, self.url, self._idle) from error
 
@@ -77,7 +85,8 @@ class Answer(io.RawIOBase):
 
     def close(self) -> None:
         """See RawIOBase."""
-        if not self.closed:
+        # One that was read to its end has given its connection back.
+        if not self.closed and not self._response.closed:
             left = self._response.length_remaining
             try:
                 if left is not None and left <= _DRAINED:
@@ -274,7 +283,9 @@ def _reason(error: Exception, idle: float) -> str:
 
     if isinstance(error, exceptions.NameResolutionError):
         return "no such host, or no network"
-    if isinstance(error, exceptions.ConnectTimeoutError):
+    # A refusal is a kind of time-out for the library.
+    is_refused = isinstance(error, exceptions.NewConnectionError)
+    if isinstance(error, exceptions.ConnectTimeoutError) and not is_refused:
         return "no connection in time"
     if isinstance(error, (exceptions.ReadTimeoutError, TimeoutError)):
         return f"nothing came for {idle:g} seconds"

@@ -90,6 +90,7 @@ class BadProxy:
         self._lock = threading.Lock()
         self._planned: deque[Fault] = deque()
         self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept)
         self._is_over = threading.Event()
         #: What a request meets that finds the plan empty.
         self.always: Fault = Pass()
@@ -97,6 +98,9 @@ class BadProxy:
         self.skip: Callable[[str], bool] = lambda line: False
         #: The first lines of all requests, without "HTTP/1.1".
         self.requests: list[str] = []
+        #: How many connections there have been.
+        self.connections = 0
+        self._open: set[socket.socket] = set()
 
     @property
     def port(self) -> int:
@@ -114,6 +118,13 @@ class BadProxy:
         with self._lock:
             self._planned.extend(faults)
 
+    def disconnect(self) -> None:
+        """End all connections, as servers do with those that nobody used for a while."""
+        with self._lock:
+            for client in self._open:
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RDWR)
+
     def count(self, start: str) -> int:
         """How many requests began so, for example with "GET /objects/"."""
         return sum(line.startswith(start) for line in list(self.requests))
@@ -125,13 +136,17 @@ class BadProxy:
                 return Pass()
             return self._planned.popleft() if self._planned else self.always
 
-    def run(self) -> None:
-        """Serve until the listener is closed."""
+    def start(self) -> None:
+        """Begin to serve."""
+        self._accepting.start()
+
+    def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             thread = threading.Thread(target=self._serve, args=(client,))
             self._threads.append(thread)
             thread.start()
@@ -142,6 +157,7 @@ class BadProxy:
         with suppress(OSError):
             # Wakes the thread that accepts; close alone does not.
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
         for thread in self._threads:
             thread.join()
@@ -149,8 +165,13 @@ class BadProxy:
     def _serve(self, client: socket.socket) -> None:
         # A peer that is gone is nothing to tell: faults are our business.
         address = ("127.0.0.1", self._server_port)
-        with client, suppress(OSError), socket.create_connection(address) as server:
+        with self._lock:
+            self._open.add(client)
+        with suppress(OSError), socket.create_connection(address) as server:
             _Conversation(client, server, self._next, self._is_over).run()
+        with self._lock:
+            self._open.remove(client)
+        client.close()
 
 
 class _Over(Exception):
@@ -293,10 +314,8 @@ class _Conversation:
 def before(server_port: int) -> Iterator[BadProxy]:
     """A proxy before the server on that port of 127.0.0.1."""
     proxy = BadProxy(server_port)
-    thread = threading.Thread(target=proxy.run)
-    thread.start()
+    proxy.start()
     try:
         yield proxy
     finally:
         proxy.close()
-        thread.join()

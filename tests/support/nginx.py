@@ -20,6 +20,8 @@ USER, PASSWORD = "ada", "secret"
 #: What `/busy/` and `/limited/` tell a client to wait, in seconds.
 RETRY_AFTER = 7
 _PATIENCE = 10.0
+#: Where bodies grow, below the root: on the same file system, so that they are then renamed.
+_INCOMING = ".incoming"
 
 _CONFIG = """\
 daemon off;
@@ -30,7 +32,7 @@ error_log {scratch}/error.log;
 events {{ worker_connections 512; }}
 http {{
     access_log {scratch}/access.log;
-    client_body_temp_path {root}/.incoming;
+    client_body_temp_path {root}/{incoming};
     proxy_temp_path {scratch}/proxy;
     fastcgi_temp_path {scratch}/fastcgi;
     uwsgi_temp_path {scratch}/uwsgi;
@@ -123,6 +125,13 @@ class Nginx(NamedTuple):
         """The URL of a path by plain HTTP."""
         return f"http://127.0.0.1:{self.port}/{path}"
 
+    def is_tidy(self) -> bool:
+        """Whether nothing is left of bodies that broke off, once the server has seen that."""
+        end = time.monotonic() + _PATIENCE
+        while os.listdir(self.root / _INCOMING) and time.monotonic() < end:
+            time.sleep(0.02)
+        return not os.listdir(self.root / _INCOMING)
+
     def tls_url(self, path: str, host: str = "127.0.0.1") -> str:
         """The URL of a path by HTTPS."""
         return f"https://{host}:{self.tls_port}/{path}"
@@ -148,6 +157,7 @@ def serve(directory: Path) -> Iterator[Nginx]:
             user="user root;" if os.getuid() == 0 else "",
             scratch=scratch,
             root=root,
+            incoming=_INCOMING,
             port=port,
             tls_port=tls_port,
             retry_after=RETRY_AFTER,
