@@ -261,8 +261,12 @@ def test_a_winner_that_comes_while_we_copy_stays(place: Place, storage: Storage)
             put(place.open(), KEY, b"winner")
             return super().read(size)
 
-    assert storage.put(KEY, Slow(b"loser").as_stream(), 5) is False
-    assert read(storage, KEY) == (b"winner" if storage.properties.is_exclusive else b"loser")
+    if storage.properties.is_exclusive:
+        assert storage.put(KEY, Slow(b"loser").as_stream(), 5) is False
+        assert read(storage, KEY) == b"winner"
+    else:
+        storage.put(KEY, Slow(b"loser").as_stream(), 5)
+        assert read(storage, KEY) in (b"winner", b"loser")
 
 
 def test_of_many_threads_that_put_one_key_one_wins(place: Place) -> None:
@@ -278,10 +282,11 @@ def test_of_many_threads_that_put_one_key_one_wins(place: Place) -> None:
         for turn in range(10):
             key = f"objects/{turn:02}/x"
             won = list(pool.map(lambda value, key=key: race(key, value), values))
-            assert won.count(True) == 1
             found = read(place.open(), key)
             if place.open().properties.is_exclusive:
+                assert won.count(True) == 1
                 assert found == values[won.index(True)]
+            assert True in won
             assert found in values
 
 
@@ -319,12 +324,14 @@ def test_of_many_processes_that_put_one_key_one_wins(shared_place: Place) -> Non
         worker.stdin.flush()
     told = [worker.communicate(timeout=60)[0].split() for worker in workers]
     winners = {int(turn): number for number, turns in enumerate(told) for turn in turns}
-    assert sum(map(len, told)) == len(winners) == 50
     storage = shared_place.open()
+    is_exclusive = storage.properties.is_exclusive
+    assert len(winners) == 50
+    assert sum(map(len, told)) == 50 or not is_exclusive
     for turn, number in winners.items():
         found = read(storage, f"objects/{turn}")
         assert found in [b"%d" % each * 1000 for each in range(4)]
-        assert found == b"%d" % number * 1000 or not storage.properties.is_exclusive
+        assert found == b"%d" % number * 1000 or not is_exclusive
 
 
 def test_a_reader_sees_a_value_whole_or_not_at_all(place: Place) -> None:
