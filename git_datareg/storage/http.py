@@ -7,8 +7,8 @@ written, when the user says so. What requests have to keep to is in `httpclient`
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import BinaryIO, cast
 
 from git_datareg.errors import (
@@ -68,7 +68,6 @@ class HttpStorage:
             raise UsageError(f"{error}: {location}") from None
         self._has_head = True
         self._folders: set[str] = set()
-        self._lock = threading.Lock()
 
     def info(self, key: str) -> Info | None:
         """See Storage."""
@@ -142,7 +141,7 @@ class HttpStorage:
                     "make it on the server (nginx: create_full_put_path on)",
                 )
             if status != _PRECONDITION_FAILED:
-                self._check(answer)
+                self._check_written(answer)
         if status == _PRECONDITION_FAILED:
             return False
         stored = self.info(key)
@@ -165,7 +164,7 @@ class HttpStorage:
             return
         with self._client.write("DELETE", key, {}) as answer:
             if answer.status not in _ABSENT:
-                self._check(answer)
+                self._check_written(answer)
 
     def flush(self) -> None:
         """See Storage: when a value is safe is the server's business."""
@@ -199,10 +198,11 @@ class HttpStorage:
         if answer.status in _ABSENT or answer.is_redirect:
             return False
         self._check(answer)
-        if answers.is_encoded(answer.header("Content-Encoding")):
+        encoding = answer.header("Content-Encoding")
+        if answers.is_encoded(encoding):
             raise StorageError(
-                f"the server sends it as {answer.header('Content-Encoding')}, "
-                f"though asked for the bytes themselves: {answer.url}",
+                f"the server sends {encoding!a} where the bytes themselves were asked for: "
+                f"{answer.url}",
                 "switch compression off for the storage on the server",
             )
         return True
@@ -212,11 +212,9 @@ class HttpStorage:
         status, url = answer.status, answer.url
         if _OK <= status < 300:
             return
-        said = f"the server says {status} {answer.reason}".rstrip()
+        said = f"the server says {status}{_phrase(status)}"
         if status in _DENIED:
             raise StorageDeniedError(f"{said}: {url}", *_hints(answer))
-        if status in _NO_METHOD:
-            raise StorageReadOnlyError(f"{said}: {url}", "the server does not take such requests")
         if status == _TOO_LARGE:
             raise StorageDeniedError(f"{said}: {url}", "raise the server's limit for a body's size")
         if status in _PASSING or status >= 500:
@@ -224,6 +222,15 @@ class HttpStorage:
             fault.retry_after = answers.retry_after(answer.header("Retry-After"))
             raise fault
         raise StorageError(f"{said}: {url}")
+
+    def _check_written(self, answer: Answer) -> None:
+        """As `_check`, for an answer to what changes something."""
+        if answer.status in _NO_METHOD:
+            raise StorageReadOnlyError(
+                f"the server says {answer.status}{_phrase(answer.status)}: {answer.url}",
+                "it takes no PUT or DELETE there: have it do so, or use another storage",
+            )
+        self._check(answer)
 
     def _make_folders(self, key: str) -> None:
         """Make the directories that the key lies in, once each, where the server knows MKCOL.
@@ -284,6 +291,14 @@ def _seek(answer: Answer, offset: int, length: int | None) -> None:
     expected = part.last - part.first + 1
     if (length is not None and expected > length) or size not in (None, expected):
         raise StorageUnavailableError(f"the server gives another part: {answer.url}")
+
+
+def _phrase(status: int) -> str:
+    """What a status means. The server's own words could be anything, escapes too."""
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
 
 
 def _hints(answer: Answer) -> list[str]:

@@ -45,7 +45,6 @@ class Answer(io.RawIOBase):
         self._idle = idle
         self.url = url
         self.status = response.status
-        self.reason = response.reason or ""
 
     def header(self, name: str) -> str | None:
         """A header's text; several of one name are joined by commas."""

@@ -76,6 +76,7 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    reason: str = "Planned"
 
 
 Fault = Pass | Refuse | Cut | Stall | Corrupt | Delay | CutRequest | Lost | Answer
@@ -245,7 +246,7 @@ class _Conversation:
     def _speak(self, answer: Answer, data: bytes) -> None:
         headers = {"Content-Length": str(len(answer.body)), **answer.headers, "Connection": "close"}
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"HTTP/1.1 {answer.status} Planned\r\n{lines}\r\n".encode()
+        head = f"HTTP/1.1 {answer.status} {answer.reason}\r\n{lines}\r\n".encode()
         body = b"" if data.startswith(b"HEAD ") else answer.body
         self._client.sendall(head + body)
         self._client.shutdown(socket.SHUT_WR)
