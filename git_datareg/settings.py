@@ -50,6 +50,8 @@ _SWITCHES = {
     "pathstyle": "path_style",
     "put": "put",
 }
+#: What programs in Python, or with curl, are told certificates by.
+_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class StorageSettings(NamedTuple):
@@ -84,8 +86,16 @@ class Settings(NamedTuple):
     warnings: tuple[str, ...]
     #: Whether foreign registries may name private and loopback addresses.
     allow_private: bool = False
-    #: Endpoints that may get the user's credentials, whoever names them.
+    #: Servers that may get the user's credentials, whoever names them.
     trusted_endpoints: frozenset[str] = frozenset()
+    #: The user's file of logins, and the file of certificates to trust, None for the system's.
+    netrc: str = ""
+    ca_file: str | None = None
+
+    def trusts(self, location: Location) -> bool:
+        """Whether a place is on a server that the user has said to trust."""
+        url = _place(location.url) + "/"
+        return any(url.startswith(each + "/") for each in self.trusted_endpoints)
 
     def options_for(self, location: Location, endpoint: str | None, region: str | None) -> Options:
         """How to reach a place that a metafile names, which may come from anybody.
@@ -95,9 +105,10 @@ class Settings(NamedTuple):
         for each in self.storages.values():
             if each.location == location:
                 return each.options
-        is_trusted = location.scheme == "s3" and (
-            endpoint is None or _place(endpoint) in self.trusted_endpoints
-        )
+        is_trusted = self.trusts(Location(endpoint) if endpoint else location)
+        if location.scheme == "s3" and endpoint is None:
+            # The user's own configuration says which server it is.
+            is_trusted = True
         return Options(endpoint, region, is_trusted, self.allow_private)
 
     def storage(self, name: str) -> StorageSettings:
@@ -123,6 +134,7 @@ def build(
     `.datareg` that can't be understood, UsageError for a value that can't be
     meant.
     """
+    config = list(config)
     users = [value for value in config if value.key.startswith("datareg.")]
     own = {value.key: value for value in users}
     items, warnings = read_tracked(tracked or b"")
@@ -142,6 +154,8 @@ def build(
         warnings=warnings,
         allow_private=_boolean("datareg.allowPrivate", text("datareg.allowprivate", "false")),
         trusted_endpoints=trusted,
+        netrc=environ.get("NETRC") or os.path.join(environ.get("HOME", ""), ".netrc"),
+        ca_file=_ca_file(config, environ),
     )
 
 
@@ -296,6 +310,17 @@ def _cache(configured: str, environ: Mapping[str, str]) -> str:
     if not home:
         raise UsageError("no place for the cache: HOME is not set", f"set {CACHE_VARIABLE}")
     return os.path.join(home, configured[2:] or ".cache/git-datareg")
+
+
+def _ca_file(config: Iterable[ConfigValue], environ: Mapping[str, str]) -> str | None:
+    """The certificates that the user has git, or programs in Python, trust."""
+    named = [each.value for each in config if each.key == "http.sslcainfo"]
+    if environ.get("GIT_SSL_CAINFO"):
+        return environ["GIT_SSL_CAINFO"]
+    found = named[-1] if named else ""
+    if found.startswith("~/"):
+        found = os.path.join(environ.get("HOME", ""), found[2:])
+    return found or next((environ[each] for each in _CA_VARIABLES if environ.get(each)), None)
 
 
 def _number(key: str, text: str) -> int:

@@ -23,6 +23,7 @@ from git_datareg.errors import (
     UsageError,
 )
 from git_datareg.git import config, index, objects, places, process
+from git_datareg.git.credentials import GitCredentials
 from git_datareg.git.reader import ObjectReader
 from git_datareg.git.repository import Repository
 from git_datareg.globs import is_chosen
@@ -33,6 +34,7 @@ from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.settings import TRACKED_NAME, Settings, StorageSettings
 from git_datareg.storage import Options, open_storage
+from git_datareg.storage.credentials import Netrc
 from git_datareg.storage.refusing import RefusingStorage
 
 #: Says in `.gitattributes` which storage a file's object is pushed to.
@@ -110,7 +112,7 @@ def storage_for_push(project: Project, remote: Location, name: str | None = None
         configured = project.settings.storage(chosen)
         if configured.readonly:
             raise StorageReadOnlyError(f"storage {chosen!r} is read-only: {configured.location}")
-        return _opened(_placed(project, configured, remote), configured.options)
+        return _opened(project, _placed(project, configured, remote), configured.options)
     place = embedded(remote)
     if place is None:
         raise StorageNotConfiguredError(
@@ -172,7 +174,7 @@ class Sources:
             (each, storage) for each, storage in configured if each.include or each.exclude
         ]
         self._metafiles = _Metafiles(project.repository, treeish, reader)
-        self._settings = project.settings
+        self._project = project
         self._hinted: dict[str, ObjectStorage] = {}
 
     def want(self, pointer: Pointer, path: bytes) -> Want:
@@ -206,8 +208,10 @@ class Sources:
                 continue
             if spelled not in self._hinted:
                 location = Location.parse(spelled)
-                options = self._settings.options_for(location, metafile.endpoint, metafile.region)
-                self._hinted[spelled] = _opened(location, options, writable=False)
+                options = self._project.settings.options_for(
+                    location, metafile.endpoint, metafile.region
+                )
+                self._hinted[spelled] = _opened(self._project, location, options, writable=False)
             found.append(self._hinted[spelled])
         return found
 
@@ -304,14 +308,15 @@ def _configured(
             continue
         options = each.options
         if not project.repository.own and remote is not None and not each.is_users:
-            options = options._replace(
-                is_trusted=False, allow_private=project.settings.allow_private
-            )
+            if location.scheme != "s3":
+                is_trusted = trust.is_beside(location, remote) or project.settings.trusts(location)
+                options = options._replace(is_trusted=is_trusted)
+            options = options._replace(allow_private=project.settings.allow_private)
             fault = _objection(project, each, location, remote)
             if fault is not None:
                 yield each, ObjectStorage(RefusingStorage(location, fault))
                 continue
-        yield each, _opened(location, options, writable=False)
+        yield each, _opened(project, location, options, writable=False)
 
 
 def _objection(
@@ -357,20 +362,36 @@ def _placed(project: Project, storage: StorageSettings, base: Location | None) -
     return location.absolute(top)
 
 
-def _opened(location: Location, options: Options, *, writable: bool = True) -> ObjectStorage:
+def _opened(
+    project: Project, location: Location, options: Options, *, writable: bool = True
+) -> ObjectStorage:
     """The storage; one that can't be opened says so when it is asked."""
     try:
         if location.scheme in ("file", "memory"):
             return ObjectStorage(open_storage(location, options, writable=writable), options)
-        return _opened_once(location, options, writable)
+        settings, repository = project.settings, project.repository
+        logins = _Logins(settings.netrc, repository if repository.own else None)
+        options = options._replace(ca_file=settings.ca_file)
+        return _opened_once(location, options, writable, logins)
     except StorageError as fault:
         return ObjectStorage(RefusingStorage(location, fault), options)
 
 
+class _Logins(NamedTuple):
+    """Where the user's logins for servers are; a foreign repository has no say in it."""
+
+    netrc: str
+    repository: Repository | None
+
+
 @lru_cache(maxsize=64)
-def _opened_once(location: Location, options: Options, writable: bool) -> ObjectStorage:
+def _opened_once(
+    location: Location, options: Options, writable: bool, logins: _Logins
+) -> ObjectStorage:
     # Connections, and what was found out about the place, are worth keeping.
-    return ObjectStorage(open_storage(location, options, writable=writable), options)
+    helpers = GitCredentials(logins.repository, may_ask=logins.repository is not None)
+    asked = options._replace(credentials=(Netrc(logins.netrc), helpers))
+    return ObjectStorage(open_storage(location, asked, writable=writable), options)
 
 
 def _embedded_of(url: str) -> str | None:

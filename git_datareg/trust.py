@@ -38,7 +38,7 @@ def objection(
     user has named.
     """
     scheme = location.scheme
-    if beside is not None and _is_beside(location, beside):
+    if beside is not None and is_beside(location, beside):
         return None
     if scheme == "file":
         return "a place on this machine"
@@ -55,7 +55,8 @@ def objection(
     return None
 
 
-def _is_beside(one: Location, other: Location) -> bool:
+def is_beside(one: Location, other: Location) -> bool:
+    """Whether two places are on one host, and are reached by the same scheme."""
     has_host = one.scheme == other.scheme and one.scheme in _NETWORK
     return has_host and _user_and_host(one.url)[1] == _user_and_host(other.url)[1]
 

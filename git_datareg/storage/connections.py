@@ -17,8 +17,6 @@ from git_datareg.errors import StorageError
 from git_datareg.storage.weburl import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from urllib3 import HTTPConnectionPool, PoolManager
 
 #: Connections that a pool keeps; more are opened when they are needed, and closed after that.
@@ -127,11 +125,6 @@ class Connections:
                 f"can't read certificates: {self._ca_file}",
                 "it is named by http.sslCAInfo or by the environment",
             ) from error
-
-
-def ca_file_of(environ: Mapping[str, str]) -> str | None:
-    """The certificates that the environment names for programs in Python or with curl."""
-    return next((environ[name] for name in _BUNDLE_VARIABLES if environ.get(name)), None)
 
 
 def _proxy(origin: Origin) -> str | None:

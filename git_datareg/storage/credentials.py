@@ -6,17 +6,13 @@ server wants to know who we are.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from git_datareg.errors import StorageDeniedError
 from git_datareg.login import Login
-
-_NAME = ".netrc"
-_VARIABLE = "NETRC"
 
 
 class Credentials(Protocol):
@@ -43,12 +39,6 @@ class Netrc:
 
     def __init__(self, path: str) -> None:
         self._path = path
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Netrc:
-        """The file that `$NETRC` names, else `~/.netrc`."""
-        home = environ.get("HOME", "")
-        return cls(environ.get(_VARIABLE) or os.path.join(home, _NAME))
 
     def fill(self, url: str) -> Login | None:
         """See Credentials. Raises StorageDeniedError for a file that can't be understood."""

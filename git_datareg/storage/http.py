@@ -7,7 +7,7 @@ written, when the user says so. What requests have to keep to is in `httpclient`
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import BinaryIO, cast
 
@@ -66,6 +66,7 @@ class HttpStorage:
             self._client = HttpClient(location.url, options, timeouts or Timeouts())
         except UsageError as error:
             raise UsageError(f"{error}: {location}") from None
+        self._is_trusted = options.is_trusted
         self._has_head = True
         self._folders: set[str] = set()
 
@@ -214,7 +215,7 @@ class HttpStorage:
             return
         said = f"the server says {status}{_phrase(status)}"
         if status in _DENIED:
-            raise StorageDeniedError(f"{said}: {url}", *_hints(answer))
+            raise StorageDeniedError(f"{said}: {url}", *self._hints(answer))
         if status == _TOO_LARGE:
             raise StorageDeniedError(f"{said}: {url}", "raise the server's limit for a body's size")
         if status in _PASSING or status >= 500:
@@ -231,6 +232,18 @@ class HttpStorage:
                 "it takes no PUT or DELETE there: have it do so, or use another storage",
             )
         self._check(answer)
+
+    def _hints(self, answer: Answer) -> Sequence[str]:
+        if answer.status == 407:
+            return ["the proxy wants a login: put it in http_proxy or https_proxy"]
+        if not self._is_trusted:
+            return [
+                "no login was sent, since a repository named this server, and not you; if you "
+                f"trust it: git config --global --add datareg.trustedEndpoint {self.location}"
+            ]
+        if answer.status == 401:
+            return ["have git know the login: a credential helper, or ~/.netrc"]
+        return ["check the permissions of the storage"]
 
     def _make_folders(self, key: str) -> None:
         """Make the directories that the key lies in, once each, where the server knows MKCOL.
@@ -299,11 +312,3 @@ def _phrase(status: int) -> str:
         return f" {HTTPStatus(status).phrase}"
     except ValueError:
         return ""
-
-
-def _hints(answer: Answer) -> list[str]:
-    if answer.status == 407:
-        return ["the proxy wants a login: put it in http_proxy or https_proxy"]
-    if answer.status == 401:
-        return ["have git know the login: a credential helper, or ~/.netrc"]
-    return ["check the permissions of the storage"]

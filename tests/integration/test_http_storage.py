@@ -39,7 +39,7 @@ from git_datareg.login import Login
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.storage import Info, Options, open_storage
-from git_datareg.storage.connections import Timeouts, ca_file_of
+from git_datareg.storage.connections import Timeouts
 from git_datareg.storage.credentials import Netrc
 from git_datareg.storage.http import HttpStorage
 from git_datareg.storage.retrying import Retrying
@@ -691,7 +691,7 @@ def test_another_origin_gets_no_login_and_asks_in_vain(
     first = lying(of_first)
     (home / ".netrc").write_text("machine 127.0.0.1 login ada password secret\n")
     url = first.url.replace("//", "//ada:secret@") if source == "url" else first.url
-    sources = {"url": Asked(), "helper": Asked(), "netrc": Netrc.of({"HOME": str(home)})}
+    sources = {"url": Asked(), "helper": Asked(), "netrc": Netrc(str(home / ".netrc"))}
     storage = http(url, Options(credentials=(sources[source],)))
     assert read(storage, "open") == VALUE
     with pytest.raises(StorageDeniedError, match=f"401.*: {other.url}/closed"):
@@ -877,7 +877,7 @@ def test_a_login_is_sent_at_once_when_it_is_known(lying: Lying) -> None:
         return webserver.Answer.of(b"", 401, WWW_Authenticate="Basic")
 
     server = lying(answer)
-    source = Netrc.of({"HOME": os.environ["HOME"]})
+    source = Netrc(os.path.join(os.environ["HOME"], ".netrc"))
     Path(os.environ["HOME"], ".netrc").write_text("machine 127.0.0.1 login ada password secret\n")
     storage = http(server.url, Options(credentials=(source,)))
     for _ in range(3):
@@ -956,9 +956,6 @@ def test_an_authority_of_one_s_own_is_trusted_by_name(
     assert read(
         http(server.tls_url(f"static/{folder.name}", "localhost"), Options(ca_file=authority))
     )
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        assert read(http(url, Options(ca_file=ca_file_of({name: authority})))) == VALUE
-    assert ca_file_of({}) is None
     monkeypatch.setenv("SSL_CERT_FILE", authority)
     assert read(http(url)) == VALUE
 

@@ -37,7 +37,9 @@ def built(tracked: bytes | None = None, /, **own: str) -> Settings:
 
 def test_without_any_configuration_there_are_defaults() -> None:
     found = built()
-    assert found == Settings({}, None, 0, "/home/ada/.cache/git-datareg", 32, ())
+    assert found == Settings(
+        {}, None, 0, "/home/ada/.cache/git-datareg", 32, (), netrc="/home/ada/.netrc"
+    )
 
 
 def test_storages_come_from_the_tracked_file() -> None:
@@ -205,3 +207,58 @@ def test_any_text_is_a_size_or_refused(text: str) -> None:
 def test_include_in_the_tracked_file_reads_nothing() -> None:
     text = b"[include]\n\tpath = /etc/hostname\n"
     assert settings.read_tracked(text)[0] == []
+
+
+def test_the_user_s_logins_and_certificates_are_where_git_and_others_look_for_them() -> None:
+    assert built().netrc == "/home/ada/.netrc"
+    assert build((), None, {**HOME, "NETRC": "/n"}).netrc == "/n"
+    assert built().ca_file is None
+    assert (
+        build((), None, {**HOME, "REQUESTS_CA_BUNDLE": "/r", "CURL_CA_BUNDLE": "/c"}).ca_file
+        == "/r"
+    )
+    assert build((), None, {**HOME, "SSL_CERT_FILE": "/s", "CURL_CA_BUNDLE": "/c"}).ca_file == "/s"
+    config = [ConfigValue("http.sslcainfo", "~/ca.pem", "x")]
+    assert build(config, None, {**HOME, "SSL_CERT_FILE": "/s"}).ca_file == "/home/ada/ca.pem"
+    assert build(config, None, {**HOME, "GIT_SSL_CAINFO": "/g"}).ca_file == "/g"
+
+
+STORAGE = b'[storage "s"]\n\turl = s3://b\n\tendpoint = https://S3.example.org/\n\tregion = r\n'
+
+
+def test_an_endpoint_is_trusted_when_the_user_names_it() -> None:
+    options = built(STORAGE).storage("s").options
+    assert (options.endpoint, options.region) == ("https://S3.example.org/", "r")
+    assert not options.is_trusted
+    assert built(STORAGE, trustedendpoint="https://s3.example.org").storage("s").options.is_trusted
+    own = built(STORAGE, s__endpoint="https://other.example.org").storage("s").options
+    assert own == options._replace(endpoint="https://other.example.org", is_trusted=True)
+
+
+def test_what_the_user_says_of_a_storage_becomes_its_options() -> None:
+    said = {
+        "s__profile": "work",
+        "s__anonymous": "yes",
+        "s__requestpayer": "true",
+        "s__sse": "aws:kms",
+        "s__ssekmskeyid": "key",
+        "s__storageclass": "GLACIER_IR",
+        "s__pathstyle": "no",
+        "s__connections": "5",
+        "s__option": "timeout=3",
+    }
+    found = built(STORAGE, **said).storage("s").options
+    assert (found.profile, found.is_anonymous, found.request_payer) == ("work", True, True)
+    assert (found.encryption, found.kms_key, found.storage_class) == (
+        "aws:kms",
+        "key",
+        "GLACIER_IR",
+    )
+    assert (found.path_style, found.connections) == (False, 5)
+    assert found.arguments == (("timeout", "3"),)
+
+
+@pytest.mark.parametrize("said", [{"s__connections": "0"}, {"s__put": "x"}, {"s__option": "x"}])
+def test_what_can_t_be_meant_of_a_storage_is_refused(said: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"datareg\.s\."):
+        built(STORAGE, **said)

@@ -147,12 +147,3 @@ def test_a_file_that_is_wrong_is_told_without_its_text(path: Path) -> None:
         Netrc(str(path)).fill(URL)
     assert "SECRET" not in str(caught.value)
     assert caught.value.__cause__ is None
-
-
-def test_the_environment_says_which_file(path: Path) -> None:
-    path.write_text("machine data.example.org login ada password right\n")
-    (path.parent / ".netrc").write_text("machine data.example.org login eve password wrong\n")
-    home = str(path.parent)
-    assert Netrc.of({"HOME": home, "NETRC": str(path)}).fill(URL) == ADA
-    assert Netrc.of({"HOME": home}).fill(URL) == EVE
-    assert Netrc.of({}).fill(URL) is None
