@@ -34,6 +34,8 @@ from git_datareg.errors import (
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Storage, checked, open_storage
+from git_datareg.storage.retrying import Retrying
+from git_datareg.storage.tracing import Tracing
 
 KEY = "objects/ab/cdef"
 LARGE = os.urandom(1024) * 3000  # three chunks, the last one short
@@ -44,9 +46,12 @@ class Place(NamedTuple):
 
     location: Location
     is_shared: bool
+    #: What goes around each storage that is opened there.
+    wrapper: Callable[[Storage], Storage] | None = None
 
     def open(self, *, writable: bool = True) -> Storage:
-        return open_storage(self.location, writable=writable)
+        storage = open_storage(self.location, writable=writable)
+        return storage if self.wrapper is None else self.wrapper(storage)
 
 
 def in_memory(directory: Path) -> Place:
@@ -61,10 +66,20 @@ def in_file_url(directory: Path) -> Place:
     return Place(Location.parse(f"file://{directory}/a%20storage%25"), is_shared=True)
 
 
+def in_directory_retrying(directory: Path) -> Place:
+    return in_directory(directory)._replace(wrapper=Retrying)
+
+
+def in_directory_traced(directory: Path) -> Place:
+    return in_directory(directory)._replace(wrapper=Tracing)
+
+
 PLACES: dict[str, Callable[[Path], Place]] = {
     "memory": in_memory,
     "local": in_directory,
     "file-url": in_file_url,
+    "retrying": in_directory_retrying,
+    "tracing": in_directory_traced,
 }
 
 
