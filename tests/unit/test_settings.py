@@ -37,7 +37,7 @@ def built(tracked: bytes | None = None, /, **own: str) -> Settings:
 
 def test_without_any_configuration_there_are_defaults() -> None:
     found = built()
-    assert found == Settings({}, None, 0, "/home/ada/.cache/git-datareg", 8, ())
+    assert found == Settings({}, None, 0, "/home/ada/.cache/git-datareg", 32, ())
 
 
 def test_storages_come_from_the_tracked_file() -> None:
