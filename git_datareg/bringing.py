@@ -138,11 +138,9 @@ class _ClosableDirectory(ObjectDirectory):
         """As ObjectDirectory; raises StorageUnavailableError after `close`."""
         writer = super().writer()
         self._writers[threading.get_ident()] = writer
-        try:
-            self.check_open()
-        except StorageUnavailableError:
+        if self._is_closed:
             writer.__exit__(None, None, None)
-            raise
+        self.check_open()
         return writer
 
     def close(self) -> None:
