@@ -7,6 +7,7 @@ is checked before the file gets the object's name. Knows no storage.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -21,29 +22,39 @@ from git_datareg.pointer import Pointer
 #: Bytes of a part, and of what one request asks for.
 PART = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
-_IS_HERE = 1
+#: What of a part is: nothing, all, or a thread that is writing it (that is never in the file).
+_ABSENT, _HERE, _COMING = range(3)
+#: Whoever is out of space needs what the parts take.
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Arrival:
     """The file of one object in an `ObjectDirectory`, until it is whole. Safe for threads.
 
     To be closed; then what is there waits for the next `Arrival` of that object, for a
-    day. Only one process at a time goes on with it: another begins one of its own. Every
-    method raises OSError, with the file's name, where the directory fails.
+    day. Only one process at a time goes on with it: another begins one of its own, which
+    nobody can go on with. Every method raises OSError, with the file's name, where the
+    directory fails; where its space is used up, nothing waits after `close`.
     """
 
     def __init__(self, pointer: Pointer, into: ObjectDirectory) -> None:
         self._pointer = pointer
         self._into = into
-        self._lock = threading.Lock()
-        self._hasher = Hasher()
         self._count = -(-pointer.size // PART)
-        self._file = _opened(pointer, into)
-        with self._named_faults():
-            #: One byte a part; in the file it lies behind the object's bytes.
-            self._here = bytearray(os.pread(self._file.fileno(), self._count, pointer.size))
-            if os.fstat(self._file.fileno()).st_size != pointer.size + self._count:
-                self._begin()
+        self._lock = threading.Lock()
+        self._users = 0
+        self._is_closed = False
+        #: For who hashes, one thread at a time.
+        self._hashing = threading.Lock()
+        self._hasher = Hasher()
+        os.makedirs(into.temporary, exist_ok=True)
+        self._file, self._is_kept = _opened(pointer, into)
+        try:
+            with self._in_use() as descriptor:
+                self._here = self._noted(descriptor)
+        except BaseException:
+            self._file.discard()
+            raise
 
     def __len__(self) -> int:
         """How many parts there are."""
@@ -51,7 +62,7 @@ class Arrival:
 
     def has(self, number: int) -> bool:
         """Whether a part is there, from this process or one before."""
-        return self._here[number] == _IS_HERE
+        return self._here[number] == _HERE
 
     def range(self, number: int) -> tuple[int, int]:
         """Where a part begins, and its length; bytes."""
@@ -59,75 +70,115 @@ class Arrival:
         return start, min(PART, self._pointer.size - start)
 
     def put(self, number: int, data: bytes) -> None:
-        """Write a part; `data` has the length that `range` says."""
+        """Write a part; `data` has the length that `range` says.
+
+        Does nothing when it is there, or when another thread is just writing it.
+        """
         start, length = self.range(number)
         if len(data) != length:
             raise ValueError(f"{len(data)} bytes for a part of {length}")
-        with self._named_faults():
-            # In this order: after a kill each part that is noted is there.
-            files.write_all_at(self._file.fileno(), data, start)
-            files.write_all_at(self._file.fileno(), b"\1", self._pointer.size + number)
-        with self._lock:
-            self._here[number] = _IS_HERE
-            if self._hasher.size == start:
-                self._hasher.update(data)
-                with self._named_faults():
-                    self._hash_on()
+        with self._in_use() as descriptor:
+            if not self._claimed(number):
+                return
+            try:
+                # In this order: after a kill each part that is noted is there.
+                files.write_all_at(descriptor, data, start)
+                files.write_all_at(descriptor, bytes([_HERE]), self._pointer.size + number)
+                self._here[number] = _HERE
+            finally:
+                if not self.has(number):
+                    self._here[number] = _ABSENT
+            # What one thread leaves, since another one is at it, the next hashes, or `finish`.
+            if self._hashing.acquire(blocking=False):
+                try:
+                    if self._hasher.size == start:
+                        self._hasher.update(data)
+                    self._hash_on(descriptor)
+                finally:
+                    self._hashing.release()
 
     def finish(self) -> None:
         """Give the file the object's name, once all parts are there.
 
         Raises IntegrityError when they are not the object; then none of them is kept.
         """
-        with self._lock, self._named_faults():
-            self._hash_on()
+        with self._in_use() as descriptor, self._hashing:
+            self._hash_on(descriptor)
             if (self._hasher.digest(), self._hasher.size) != self._pointer:
-                self._begin()
+                self._is_kept = False
                 raise IntegrityError(f"corrupt object {self._pointer.digest}")
-            os.ftruncate(self._file.fileno(), self._pointer.size)
-            inode = os.fstat(self._file.fileno()).st_ino
+            os.ftruncate(descriptor, self._pointer.size)
+            inode = os.fstat(descriptor).st_ino
             target = self._into.path(self._pointer.digest)
             self._file.commit(target, mode=MODE, sync=False, make_directory=True)
         self._into.has_written(self._pointer, inode)
 
-    def close(self) -> None:
-        """Let go of the file; does nothing after `finish`. Parts that are there are kept."""
+    def close(self, *, keep: bool = True) -> None:
+        """Let go of the file, and `keep` its parts or not; does nothing after `finish`.
+
+        A thread that is writing may end first; no other may begin: ValueError.
+        """
         with self._lock:
-            if any(self._here):
-                self._file.keep()
-            else:
-                self._file.discard()
+            self._is_closed = True
+            self._is_kept = self._is_kept and keep
+            self._let_go()
 
-    def _begin(self) -> None:
-        """Forget all parts."""
-        os.ftruncate(self._file.fileno(), 0)
-        os.ftruncate(self._file.fileno(), self._pointer.size + self._count)
-        self._here = bytearray(self._count)
-        self._hasher = Hasher()
+    def _noted(self, descriptor: int) -> bytearray:
+        """Which parts are there: one byte a part, which in the file lie behind the object's."""
+        size = self._pointer.size + self._count
+        if os.fstat(descriptor).st_size != size:
+            # First none at all, in case that we are killed in between.
+            os.ftruncate(descriptor, 0)
+            os.ftruncate(descriptor, size)
+        noted = os.pread(descriptor, self._count, self._pointer.size)
+        return bytearray(_HERE if each == _HERE else _ABSENT for each in noted)
 
-    def _hash_on(self) -> None:
+    def _claimed(self, number: int) -> bool:
+        with self._lock:
+            is_absent = self._here[number] == _ABSENT
+            if is_absent:
+                self._here[number] = _COMING
+            return is_absent
+
+    def _hash_on(self, descriptor: int) -> None:
         """Hash parts that came before their turn; the system still has them in memory, mostly."""
-        size = self._pointer.size
-        while self._hasher.size < size and self.has(self._hasher.size // PART):
-            data = os.pread(
-                self._file.fileno(), min(_CHUNK, size - self._hasher.size), self._hasher.size
-            )
+        while (at := self._hasher.size) < self._pointer.size and self.has(at // PART):
+            start, length = self.range(at // PART)
+            data = os.pread(descriptor, min(_CHUNK, start + length - at), at)
             self._hasher.update(data)
             if not data:
                 # Somebody has cut the file; the digest will tell.
                 break
 
     @contextmanager
-    def _named_faults(self) -> Iterator[None]:
+    def _in_use(self) -> Iterator[int]:
+        """The descriptor, which stays open so long; faults of the system name the file."""
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the arrival is closed")
+            self._users += 1
         try:
-            yield
+            yield self._file.fileno()
         except OSError as error:
             error.filename = error.filename or os.fsdecode(self._file.path)
+            self._is_kept = self._is_kept and error.errno not in _OUT_OF_SPACE
             raise
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._is_closed and not self._users:
+            if self._is_kept and _HERE in self._here:
+                self._file.keep()
+            else:
+                self._file.discard()
 
 
-def _opened(pointer: Pointer, into: ObjectDirectory) -> files.TemporaryFile:
-    os.makedirs(into.temporary, exist_ok=True)
-    name = f"{PREFIX}part-{pointer.digest}"
-    found = files.continued_file(os.path.join(into.temporary, name))
-    return found or files.new_file(into.temporary, prefix=PREFIX, mode=0o600)
+def _opened(pointer: Pointer, into: ObjectDirectory) -> tuple[files.TemporaryFile, bool]:
+    """A file for the object, and whether the next process may go on with it."""
+    found = files.continued_file(os.path.join(into.temporary, f"{PREFIX}part-{pointer.digest}"))
+    if found is not None:
+        return found, True
+    return files.new_file(into.temporary, prefix=PREFIX, mode=0o600), False

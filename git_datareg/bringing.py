@@ -129,13 +129,18 @@ class _ClosableDirectory(ObjectDirectory):
         #: By thread: each writes one object at a time.
         self._writers: dict[int, ObjectWriter] = {}
 
+    def check_open(self) -> None:
+        """Raise StorageUnavailableError after `close`."""
+        if self._is_closed:
+            raise StorageUnavailableError("broken off")
+
     def writer(self) -> ObjectWriter:
         """As ObjectDirectory; raises StorageUnavailableError after `close`."""
         writer = super().writer()
         self._writers[threading.get_ident()] = writer
         if self._is_closed:
             writer.__exit__(None, None, None)
-            raise StorageUnavailableError("broken off")
+        self.check_open()
         return writer
 
     def close(self) -> None:

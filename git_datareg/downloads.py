@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from git_datareg import processes
@@ -14,6 +15,7 @@ from git_datareg.errors import (
     IntegrityError,
     ObjectNotFoundError,
     StorageError,
+    StorageUnavailableError,
 )
 from git_datareg.layout import ObjectStorage, not_found, object_key
 from git_datareg.objects import ObjectDirectory, remove_leftovers
@@ -30,6 +32,8 @@ from git_datareg.workers import Lane
 
 #: Parts that are in memory at once, in this process.
 _PARTS = 8
+#: What claims to have more is no object; it is left to its end to show that.
+_MOST_PARTS = 1 << 20
 _part_slots = threading.BoundedSemaphore(_PARTS)
 
 _Result = TypeVar("_Result")
@@ -67,10 +71,9 @@ def download(
     if most == 1 and jobs > 1 and is_near:
         rest = _left_by_children(rest, into, advance)
     return [
-        Failure(job.want.pointer, path, outcome)
-        for job, outcome in outcomes(_download_lanes(rest, into, advance, most), threads, most)
-        if isinstance(outcome, DataregError)
-        for path in paths[job.want.pointer]
+        Failure(want.pointer, path, error)
+        for want, error in _failed(rest, into, advance, threads, most)
+        for path in paths[want.pointer]
     ]
 
 
@@ -120,7 +123,7 @@ class _Part(NamedTuple):
 
 
 class _InParts:
-    """A large object that several threads bring together."""
+    """A large object that several threads bring together. To be closed."""
 
     def __init__(self, want: Want, into: ObjectDirectory, advance: Advance) -> None:
         self.want = want
@@ -128,7 +131,7 @@ class _InParts:
         self._advance = advance
         self._lock = threading.Lock()
         #: To be asked in this order: the one that served last is first.
-        self._storages = list(want.storages)
+        self._storages = tuple(want.storages)
         self._arrival: Arrival | None = None
         self._left = -(-want.pointer.size // PART)
         self._moved = 0
@@ -140,24 +143,30 @@ class _InParts:
 
     def bring(self, number: int) -> None:
         """Bring a part; the last one puts the object in its place, or raises its fault."""
-        if self._fault is None:
-            try:
-                self._bring(number)
-            except DataregError as error:
-                self._fault = error
-            except OSError as error:
-                self._fault = unavailable(error, self._into.root)
+        try:
+            self._bring(number)
+        except DataregError as error:
+            self._fault = self._fault or error
+        except OSError as error:
+            self._fault = self._fault or unavailable(error, self._into.root)
         with self._lock:
             self._left -= 1
             if self._left:
                 return
-        try:
-            self._end()
-        except OSError as error:
-            raise unavailable(error, self._into.root) from error
+        self._end()
+
+    def close(self) -> None:
+        """Let go of what is here; parts that are still under way come to nothing."""
+        with self._lock:
+            self._fault = self._fault or StorageUnavailableError("broken off")
+            if self._arrival is not None:
+                self._arrival.close()
 
     def _bring(self, number: int) -> None:
+        self._into.check_open()
         with self._lock:
+            if self._fault is not None:
+                return
             if self._arrival is None:
                 self._arrival = Arrival(self.want.pointer, self._into)
             arrival = self._arrival
@@ -177,14 +186,19 @@ class _InParts:
                     f"corrupt object {self.want.pointer.digest} in {storage}: it ends after "
                     f"{start + len(data)} of {self.want.pointer.size} bytes"
                 )
-            with self._lock:
-                self._storages.sort(key=lambda each: each is not storage)
+            # As a new tuple: others are just reading this one.
+            self._storages = tuple(sorted(self._storages, key=lambda each: each is not storage))
             return data
 
-        return from_first(tuple(self._storages), ask, self.want.pointer)
+        return _from_first(self._storages, ask, self.want.pointer)
 
     def _end(self) -> None:
-        if self._is_finished():
+        try:
+            is_whole = self._is_whole()
+        except OSError as error:
+            self._fault = unavailable(error, self._into.root)
+            is_whole = False
+        if is_whole:
             self._advance(0, 1)
             return
         self._advance(-self._moved, 0)
@@ -194,7 +208,8 @@ class _InParts:
         _fetch_whole(self.want, self._into)
         self._advance(self.want.pointer.size, 1)
 
-    def _is_finished(self) -> bool:
+    def _is_whole(self) -> bool:
+        """Whether the parts that came are the object, which then is in its place."""
         if self._arrival is None:
             return False
         try:
@@ -204,25 +219,35 @@ class _InParts:
         except IntegrityError:
             return False
         finally:
-            self._arrival.close()
+            # Nobody knows which of the parts is wrong.
+            self._arrival.close(keep=not isinstance(self._fault, CorruptError))
 
 
-def _download_lanes(
-    wants: Iterable[Want], into: ObjectDirectory, advance: Advance, most: int
-) -> list[Lane[_Whole | _Part]]:
+def _failed(
+    wants: Iterable[Want], into: ObjectDirectory, advance: Advance, threads: int, most: int
+) -> Iterator[tuple[Want, DataregError]]:
+    """Bring objects; what could not be brought, and why."""
     whole: list[_Whole | _Part] = []
-    parts: list[_Whole | _Part] = []
+    large: list[_InParts] = []
     for want in wants:
         if _goes_in_parts(want) and into.find(want.pointer) is None:
-            parts += _InParts(want, into, advance).parts()
+            large.append(_InParts(want, into, advance))
         else:
             whole.append(_Whole(want, into, advance))
-    return [Lane(parts, _PARTS), Lane(whole, most)]
+    # One after the other, as they are begun: there may be millions.
+    parts = chain.from_iterable(each.parts() for each in large)
+    try:
+        for job, outcome in outcomes([Lane(parts, _PARTS), Lane(whole, most)], threads, most):
+            if isinstance(outcome, DataregError):
+                yield job.want, outcome
+    finally:
+        for each in large:
+            each.close()
 
 
 def _goes_in_parts(want: Want) -> bool:
     """Whether it is large, and the first storage that may have it gives parts quickly."""
-    if want.pointer.size <= PART or not want.storages:
+    if not PART < want.pointer.size <= PART * _MOST_PARTS:
         return False
     for storage in want.storages:
         properties = storage.storage.properties
@@ -265,14 +290,14 @@ def _merged(first: Want | None, second: Want) -> Want:
 
 def _fetch_whole(want: Want, into: ObjectDirectory) -> None:
     try:
-        from_first(want.storages, lambda each: each.download(want.pointer, into), want.pointer)
+        _from_first(want.storages, lambda each: each.download(want.pointer, into), want.pointer)
     except DataregError:
         raise
     except OSError as error:
         raise unavailable(error, into.root) from error
 
 
-def from_first(
+def _from_first(
     storages: Sequence[ObjectStorage],
     ask: Callable[[ObjectStorage], _Result],
     pointer: Pointer,

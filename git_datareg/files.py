@@ -35,6 +35,8 @@ _RENAME_EXCHANGE = 2
 _NO_FLAGS = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Temporary files that are open in this process, but for those to be continued.
+_unfinished: set[bytes] = set()
 
 
 class TemporaryFile:
@@ -119,6 +121,7 @@ class TemporaryFile:
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
+        _unfinished.discard(self.path)
         os.close(descriptor)
 
 
@@ -139,35 +142,45 @@ def new_file(
     """
     path = os.path.join(os.fsencode(directory), temporary_name(prefix))
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    return TemporaryFile(path, os.open(path, flags, mode))
+    file = TemporaryFile(path, os.open(path, flags, mode))
+    _unfinished.add(path)
+    return file
 
 
-def continued_file(path: str | bytes, *, mode: int = 0o600) -> TemporaryFile | None:
+def remove_unfinished() -> None:
+    """Remove the temporary files that are open: for a process that ends while threads run on."""
+    for path in tuple(_unfinished):
+        with suppress(OSError):
+            os.unlink(path)
+
+
+def continued_file(path: str | bytes) -> TemporaryFile | None:
     """The file at `path`, made when it is not there, to go on with what another process began.
 
-    None when it can't be had alone: another process has it, or another user made it.
-    As long as it is open no other process gets it (flock(2); where locks don't work,
-    two may have it). The umask applies to the `mode` of a new one.
+    None when it can't be ours alone: another process has it, another user may write
+    to it, or locks don't work (flock(2)). Until it is closed no other process gets it.
     """
     name = os.fsencode(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        descriptor = os.open(name, flags, mode)
-    except (PermissionError, FileExistsError, IsADirectoryError):
-        return None
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found, named = os.fstat(descriptor), os.lstat(name)
-            # It may have got its final name before it was locked.
-            is_same = (found.st_dev, found.st_ino) == (named.st_dev, named.st_ino)
-            if is_same and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-                return TemporaryFile(name, descriptor)
-    except BaseException:
+    with suppress(OSError):
+        descriptor = os.open(name, flags, 0o600)
+        if _is_ours_alone(descriptor, name):
+            return TemporaryFile(name, descriptor)
         os.close(descriptor)
-        raise
-    os.close(descriptor)
     return None
+
+
+def _is_ours_alone(descriptor: int, path: bytes) -> bool:
+    """Whether it is a regular file of ours with this one name, which is locked now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        named = os.lstat(path)
+    except OSError:
+        return False
+    found = os.fstat(descriptor)
+    # It may have got its final name before it was locked; a second one may be anybody's file.
+    is_it = os.path.samestat(found, named) and found.st_nlink == 1 and stat.S_ISREG(found.st_mode)
+    return is_it and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 def temporary_name(prefix: str | bytes = TEMPORARY_PREFIX) -> bytes:

@@ -174,7 +174,7 @@ class ObjectStorage:
     def _has_marker(self) -> bool:
         try:
             with self.storage.open(MARKER_KEY, 0, _MAX_MARKER) as stream:
-                text = self._read(stream, _MAX_MARKER)
+                text = self._read_all(stream, _MAX_MARKER)
         except ObjectNotFoundError:
             return False
         check_marker(text, str(self))

@@ -13,6 +13,7 @@ from importlib import import_module
 
 from git_datareg import ui
 from git_datareg.errors import DataregError, StorageError, UsageError
+from git_datareg.files import remove_unfinished
 from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
 
@@ -57,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def guarded(program: Callable[[], int]) -> int:
     """Run a program of ours; returns its exit code, or that of the fault that it met."""
+    if _is_traced():
+        _trace()
     try:
-        with tidied():
+        with tidied(remove_unfinished):
             code = program()
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -69,7 +72,7 @@ def guarded(program: Callable[[], int]) -> int:
         return _BROKEN_PIPE
     except Exception as error:
         _drop_output()
-        if _wants_traceback():
+        if _is_traced():
             import traceback
 
             traceback.print_exc()
@@ -164,5 +167,14 @@ def _module_name(command: str) -> str:
     return command.replace("-", "_") + ("_" if command == "import" else "")
 
 
-def _wants_traceback() -> bool:
+def _trace() -> None:
+    """Have what is asked of storages and of git told on stderr."""
+    from git_datareg.git import process
+    from git_datareg.storage import tracing
+
+    tracing.listen(ui.trace)
+    process.listen(ui.trace)
+
+
+def _is_traced() -> bool:
     return os.environ.get("GIT_DATAREG_TRACE", "0") not in ("", "0")

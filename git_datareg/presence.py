@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from git_datareg import workers
-from git_datareg.errors import DataregError
+from git_datareg.errors import DataregError, StorageDeniedError
 from git_datareg.layout import ObjectStorage, object_key
 from git_datareg.pointer import Pointer
 from git_datareg.workers import Lane
@@ -27,10 +27,20 @@ def listed(
 ) -> dict[str, int] | None:
     """The sizes of the objects that are there, by key; those of others may be among them.
 
-    None where it costs less to ask for each. Raises the storage's faults.
+    None where it costs less to ask for each, or where we may not list: not everybody
+    who may read and write may. Raises the storage's other faults.
     """
     if len(pointers) < _WORTH or not storage.storage.properties.can_list:
         return None
+    try:
+        return _listed(storage, pointers, threads, most)
+    except StorageDeniedError:
+        return None
+
+
+def _listed(
+    storage: ObjectStorage, pointers: Collection[Pointer], threads: int, most: int
+) -> dict[str, int] | None:
     folders = sorted({_folder(pointer) for pointer in pointers})
     found = _sizes(storage, folders[0])
     pages = -(-len(found) // _PAGE) or 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -24,17 +24,19 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def tidied() -> Iterator[None]:
+def tidied(last: Callable[[], None] | None = None) -> Iterator[None]:
     """Context in which a signal that ends the program unwinds it first.
 
-    So that temporary files and locks are given up. The process then ends at
-    once, whatever other threads wait for, with the exit code by which shells
-    tell the signal: 128 and its number.
+    So that temporary files and locks are given up; `last` is for those of other
+    threads. The process then ends at once, whatever they wait for, with the exit
+    code by which shells tell the signal: 128 and its number.
     """
     before = _handle(_unwind)
     try:
         yield
     except Interrupted as interrupted:
+        if last is not None:
+            last()
         os._exit(128 + interrupted.number)
     finally:
         _restore(before)

@@ -38,6 +38,11 @@ def warn(text: str) -> None:
     _write(f"{PROGRAM}: warning: {_line(text)}")
 
 
+def trace(text: str) -> None:
+    """A line for who looks for a fault, or for what takes so long."""
+    _write(f"{PROGRAM}: trace: {_line(text)}")
+
+
 def report(error: DataregError, about: bytes | None = None) -> None:
     """A fault, with the file it is about when the fault doesn't say so, and its hints."""
     if isinstance(error, PartialError):

@@ -9,7 +9,12 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from git_datareg import presence
 from git_datareg.digest import Hasher
-from git_datareg.errors import DataregError, IntegrityError, ObjectNotFoundError
+from git_datareg.errors import (
+    DataregError,
+    IntegrityError,
+    ObjectNotFoundError,
+    StorageUnavailableError,
+)
 from git_datareg.layout import ObjectStorage, object_key
 from git_datareg.objects import LocalObjects
 from git_datareg.pointer import Pointer
@@ -89,14 +94,25 @@ class _Upload(NamedTuple):
             )
         try:
             with open(path, "rb", buffering=0) as file:
-                is_new = self.storage.upload(self.pointer, self._reader(file))
+                return self._stored(file)
         except DataregError:
             raise
         except OSError as error:
             raise unavailable(error, path) from error
-        if not is_new:
+
+    def _stored(self, file: io.FileIO) -> bool:
+        source = _Verified(file, self.pointer, self.advance)
+        try:
+            is_new = self.storage.upload(self.pointer, source.buffered())
             # Whole: somebody else's, or one of ours whose reply was lost.
-            self.storage.has(self.pointer)
+            if not is_new and not self.storage.has(self.pointer):
+                raise StorageUnavailableError(
+                    f"object {self.pointer.digest} was there, and is gone: {self.storage}"
+                )
+        except BaseException:
+            source.advance_to(0)
+            raise
+        source.advance_to(self.pointer.size)
         self.advance(0, 1)
         return is_new
 
@@ -110,11 +126,6 @@ class _Upload(NamedTuple):
             return False
         return self.storage.has(self.pointer)
 
-    def _reader(self, file: io.FileIO) -> BinaryIO:
-        """The object's bytes; they end in an IntegrityError unless they are its own."""
-        verified = _Verified(file, self.pointer, self.advance)
-        return cast(BinaryIO, io.BufferedReader(verified, min(self.pointer.size + 1, _BUFFER)))
-
 
 class _Verified(io.RawIOBase):
     """A file's bytes, ending in an IntegrityError unless they are the pointer's.
@@ -126,7 +137,18 @@ class _Verified(io.RawIOBase):
         self._file = file
         self._pointer = pointer
         self._advance = advance
+        self._told = 0
         self._hasher = Hasher()
+
+    def buffered(self) -> BinaryIO:
+        """The stream for a storage; a small object is read at once."""
+        return cast(BinaryIO, io.BufferedReader(self, min(self._pointer.size + 1, _BUFFER)))
+
+    def advance_to(self, position: int) -> None:
+        """Tell that so many of the object's bytes are done."""
+        told, self._told = self._told, position
+        if position != told:
+            self._advance(position - told, 0)
 
     def readable(self) -> bool:
         return True
@@ -139,8 +161,8 @@ class _Verified(io.RawIOBase):
             return self.tell()
         if (offset, whence) != (0, os.SEEK_SET):
             raise io.UnsupportedOperation("only to the start")
-        self._advance(-self._hasher.size, 0)
         self._hasher = Hasher()
+        self.advance_to(0)
         return self._file.seek(0)
 
     def tell(self) -> int:
@@ -156,5 +178,5 @@ class _Verified(io.RawIOBase):
                 f"corrupt object {self._pointer.digest}: {self._file.name}",
                 "remove it, and add the file again or fetch it from a storage",
             )
-        self._advance(count, 0)
+        self.advance_to(self._hasher.size)
         return count

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from queue import SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
@@ -25,9 +25,12 @@ _Result = TypeVar("_Result")
 
 
 class Lane(NamedTuple, Generic[_Item]):
-    """Jobs, to be begun in this order, of which only so many run at once."""
+    """Jobs, to be begun in this order, of which only so many run at once.
 
-    items: Sequence[_Item]
+    They may be made as they are begun; that must be quick, and can't fail.
+    """
+
+    items: Iterable[_Item]
     most: int
 
 
@@ -47,7 +50,7 @@ def results(
     """
     pool = _Pool(lanes, function, most)
     try:
-        for _ in range(min(threads, most, sum(len(lane.items) for lane in lanes))):
+        for _ in range(threads):
             pool.grow()
         while (result := pool.next()) is not None:
             item, outcome = result
@@ -62,8 +65,13 @@ class _Running(Generic[_Item]):
     """A lane as it is worked off."""
 
     def __init__(self, lane: Lane[_Item]) -> None:
-        self.left = deque(lane.items)
+        self.left = iter(lane.items)
         self.free = lane.most
+
+
+class _Job(NamedTuple, Generic[_Item]):
+    lane: _Running[_Item]
+    item: _Item
 
 
 class _Pool(Generic[_Item, _Result]):
@@ -82,11 +90,20 @@ class _Pool(Generic[_Item, _Result]):
     def grow(self) -> None:
         """One thread more, if there may be one and there is something to do for it."""
         with self._lock:
-            if len(self._threads) < self._most and any(lane.left for lane in self._lanes):
-                # An interrupted program does not wait for them at its end.
-                thread = threading.Thread(target=self._work, name="transfer", daemon=True)
-                self._threads.append(thread)
+            job = self._take() if len(self._threads) < self._most else None
+            if job is None:
+                return
+            # An interrupted program does not wait for them at its end.
+            thread = threading.Thread(target=self._work, args=[job], name="transfer", daemon=True)
+            try:
                 thread.start()
+            except RuntimeError:
+                # The system has no more of them; those that run will do it.
+                if not self._threads:
+                    raise
+                self._put_back(job)
+            else:
+                self._threads.append(thread)
 
     def next(self) -> tuple[_Item, _Result | BaseException] | None:
         """What came out of a job, when one is done; None when all are."""
@@ -101,31 +118,37 @@ class _Pool(Generic[_Item, _Result]):
         """Begin no more jobs, and wait a little for those that are under way."""
         with self._lock:
             for lane in self._lanes:
-                lane.left.clear()
+                lane.left = iter(())
         deadline = time.monotonic() + _PATIENCE
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self) -> None:
-        while (taken := self._take()) is not None:
-            lane, item = taken
+    def _work(self, first: _Job[_Item]) -> None:
+        job: _Job[_Item] | None = first
+        while job is not None:
             start = time.monotonic()
             try:
-                outcome: _Result | BaseException = self._function(item)
+                outcome: _Result | BaseException = self._function(job.item)
             except BaseException as error:
                 outcome = error
+            is_slow = time.monotonic() - start > _SLOW
+            self._outcomes.put((job.item, outcome))
             with self._lock:
-                lane.free += 1
-            self._outcomes.put((item, outcome))
-            if time.monotonic() - start > _SLOW:
+                job.lane.free += 1
+                job = self._take()
+            if is_slow:
                 self.grow()
         self._outcomes.put(None)
 
-    def _take(self) -> tuple[_Running[_Item], _Item] | None:
+    def _take(self) -> _Job[_Item] | None:
         """The next job; None when there is none, or enough threads for those that are left."""
-        with self._lock:
-            for lane in self._lanes:
-                if lane.left and lane.free:
+        for lane in self._lanes:
+            if lane.free:
+                for item in lane.left:
                     lane.free -= 1
-                    return lane, lane.left.popleft()
+                    return _Job(lane, item)
         return None
+
+    def _put_back(self, job: _Job[_Item]) -> None:
+        job.lane.left = chain([job.item], job.lane.left)
+        job.lane.free += 1

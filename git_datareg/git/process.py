@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from git_datareg.errors import GitError
 
@@ -39,10 +40,34 @@ LOCAL_VARIABLES = (
 #: Set for every git that we start, so that a filter which git may start in turn
 #: leaves pointers alone instead of fetching behind our back.
 SKIP_SMUDGE = "GIT_DATAREG_SKIP_SMUDGE"
-
-
 #: What says of a `git -c key=value` that it was said; the values are in GIT_CONFIG_KEY_<n>.
 _GIVEN_CONFIG = ("GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT")
+#: The most that is told of one command; characters.
+_MAX_TOLD = 300
+
+_listener: Callable[[str], None] | None = None
+
+
+def listen(listener: Callable[[str], None] | None) -> None:
+    """Have this listener told of each git that is run, in a line without secrets."""
+    global _listener
+    _listener = listener
+
+
+def tell(arguments: Sequence[str], what: str, since: float | None = None) -> None:
+    """Tell the listener what came of a git, and how long that took since (monotonic clock)."""
+    if _listener is not None:
+        words = " ".join(["git", *map(_shown, arguments)])
+        took = "" if since is None else f" after {time.monotonic() - since:.3f} s"
+        _listener(f"{words[:_MAX_TOLD]}: {what}{took}")
+
+
+def _shown(word: str) -> str:
+    """A word of a command, without what may be secret in a URL that it is or ends in."""
+    from git_datareg.location import Location
+
+    start = word.rfind("=", 0, word.find("://") + 1) + 1
+    return word[:start] + str(Location(word[start:]))
 
 
 def environment(
@@ -120,6 +145,7 @@ def run_unchecked(
 ) -> tuple[int, bytes, str]:
     """Exit code, output and error text of `git <arguments>`."""
     data = input if isinstance(input, bytes) or input is None else b"".join(input)
+    began = time.monotonic()
     done = start(
         arguments,
         own=own,
@@ -130,6 +156,7 @@ def run_unchecked(
         stderr=subprocess.PIPE,
     )
     output, errors = done.communicate(data)
+    tell(arguments, f"exit code {done.returncode}", began)
     return done.returncode, output, errors.decode("utf-8", "replace")
 
 
@@ -168,10 +195,12 @@ def talk_to_remote(
     What it says to the user goes to our stderr as it comes: progress, the
     remote's words, questions for a password.
     """
+    began = time.monotonic()
     child = start(
         arguments, transport=True, extra=extra, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     output, _ = child.communicate(input)
+    tell(arguments, f"exit code {child.returncode}", began)
     return child.returncode, output
 
 

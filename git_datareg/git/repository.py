@@ -71,8 +71,10 @@ class Repository(NamedTuple):
 
         The caller ends it and waits for it.
         """
+        addressed = self._addressed(arguments)
+        process.tell(addressed, "begun")
         return process.start(
-            self._addressed(arguments),
+            addressed,
             own=self.own,
             cwd=self.top,
             extra=self._environment(None),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, TypeVar, cast
+from copy import copy
+from typing import BinaryIO, TypeVar, cast
 
 from git_datareg.errors import StorageUnavailableError
 from git_datareg.location import Location
@@ -24,8 +26,12 @@ _FIRST_WAIT = 0.25
 _LONGEST_WAIT = 8.0
 #: What a server may ask us to wait, seconds; who asks for more is not waited for.
 _LONGEST_RETRY_AFTER = 60.0
-#: For so many seconds a place that failed in all attempts is not asked again.
+#: For so many seconds a place that is down is not asked again.
 _GIVEN_UP = 15.0
+#: A place is down when so many requests in a row have failed for good: one may have the fault.
+_MOST_FAILED = 2
+#: What is read of a stream at once: no more of it comes again when it breaks off.
+_CHUNK = 1024 * 1024
 
 _Result = TypeVar("_Result")
 
@@ -34,8 +40,8 @@ class Retrying:
     """The same storage, with patience.
 
     Waits grow, and differ by chance, so that many clients don't come back at once.
-    When one request has failed in all its attempts and none has come through
-    meanwhile, the place counts as down: for some seconds every request fails at
+    When two requests have failed in all their attempts, and none has come through
+    in between, the place counts as down: for some seconds every request fails at
     once with that fault, or thousands of them would each wait in vain.
     """
 
@@ -50,8 +56,8 @@ class Retrying:
         self._sleep = sleep
         self._clock = clock
         self._lock = threading.Lock()
-        #: How many requests have come through.
-        self._successes = 0
+        #: How many requests have failed for good since the last one that came through.
+        self._failed = 0
         self._fault: StorageUnavailableError | None = None
         self._down_until = 0.0
 
@@ -70,10 +76,11 @@ class Retrying:
         return self._again(lambda: self._storage.info(key))
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
-        """See Storage; with `length` a stream that breaks off goes on with another request."""
+        """See Storage; a stream that breaks off goes on with another request.
+
+        With `length` so does one that ends early, unless it was asked for in vain.
+        """
         stream = self._again(lambda: self._storage.open(key, offset, length))
-        if length is None:
-            return stream
         return cast(BinaryIO, _Resumed(self, key, offset, length, stream))
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
@@ -94,18 +101,19 @@ class Retrying:
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage; a listing that breaks off goes on behind the last key."""
         last, attempt = "", 0
+        self._check_up()
         while True:
             try:
                 for info in self._storage.list(prefix):
                     if info.key > last:
-                        yield info
                         last, attempt = info.key, 0
-                return
+                        yield info
             except StorageUnavailableError as fault:
                 attempt += 1
-                if attempt == _ATTEMPTS or not _is_worth_waiting(fault):
-                    raise
-                self._sleep(_wait(attempt, fault))
+                self._wait(attempt, fault)
+            else:
+                self._has_come_through()
+                return
 
     def delete(self, key: str) -> None:
         """See Storage."""
@@ -131,7 +139,7 @@ class Retrying:
         With `fault` the first attempt has been made, and has failed so.
         """
         self._check_up()
-        before, attempt = self._successes, 0
+        attempt = 0
         while True:
             if fault is None:
                 try:
@@ -139,79 +147,102 @@ class Retrying:
                 except StorageUnavailableError as error:
                     fault = error
                 else:
-                    self._succeeded()
+                    self._has_come_through()
                     return result
             attempt += 1
-            if attempt == _ATTEMPTS or not _is_worth_waiting(fault):
-                if self._successes == before:
-                    self._give_up(fault)
-                raise fault
-            self._sleep(_wait(attempt, fault))
-            self._check_up()
+            self._wait(attempt, fault)
             fault = None
 
-    def _succeeded(self) -> None:
+    def _wait(self, attempt: int, fault: StorageUnavailableError) -> None:
+        """Wait for the next attempt, after so many; raises the fault when there is none."""
+        asked = fault.retry_after or 0.0
+        if attempt == _ATTEMPTS or asked > _LONGEST_RETRY_AFTER:
+            self._has_failed(fault)
+            raise fault
+        longest: float = min(_FIRST_WAIT * 2.0 ** (attempt - 1), _LONGEST_WAIT)
+        self._sleep(asked + longest * (0.5 + random.random() / 2))
+        self._check_up()
+
+    def _has_come_through(self) -> None:
         with self._lock:
-            self._successes += 1
+            self._failed = 0
             self._fault = None
 
-    def _give_up(self, fault: StorageUnavailableError) -> None:
+    def _has_failed(self, fault: StorageUnavailableError) -> None:
         with self._lock:
-            self._fault = fault
-            self._down_until = self._clock() + _GIVEN_UP
+            self._failed += 1
+            if self._failed >= _MOST_FAILED:
+                self._fault = fault
+                self._down_until = self._clock() + _GIVEN_UP
 
     def _check_up(self) -> None:
         with self._lock:
-            if self._fault is not None and self._clock() < self._down_until:
-                raise self._fault
+            fault = self._fault if self._clock() < self._down_until else None
+        if fault is not None:
+            # Not itself: with each thread that raises it, it would hold more frames.
+            raise copy(fault)
 
 
-def _is_worth_waiting(fault: StorageUnavailableError) -> bool:
-    return fault.retry_after is None or fault.retry_after <= _LONGEST_RETRY_AFTER
-
-
-def _wait(attempt: int, fault: StorageUnavailableError) -> float:
-    longest: float = min(_FIRST_WAIT * 2.0 ** (attempt - 1), _LONGEST_WAIT)
-    wait = longest * (0.5 + random.random() / 2)
-    return max(wait, fault.retry_after or 0.0)
-
-
-class _Resumed(io.RawIOBase):
-    """`length` bytes of a value; a stream that breaks off or ends before is asked for again."""
+class _Resumed(io.BufferedIOBase):
+    """A value's bytes; a stream that breaks off, or ends early, is asked for again."""
 
     def __init__(
-        self, storage: Retrying, key: str, offset: int, length: int, stream: BinaryIO
+        self, storage: Retrying, key: str, offset: int, length: int | None, stream: BinaryIO
     ) -> None:
         self._storage = storage
         self._key = key
         self._next = offset
-        self._end = offset + length
+        self._end = None if length is None else offset + length
         self._stream = stream
+        #: How often it may end early, and where it did last.
+        self._ends_left = _ATTEMPTS
+        self._ended_at = -1
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")[: self._end - self._next]
-        if not view:
-            return 0
-        data = self._read(len(view))
-        view[: len(data)] = data
-        self._next += len(data)
-        return len(data)
+    def read(self, size: int | None = -1) -> bytes:
+        found: list[bytes] = []
+        left = self._left(size)
+        while left and (piece := self._piece(min(left, _CHUNK))):
+            found.append(piece)
+            left -= len(piece)
+        return found[0] if len(found) == 1 else b"".join(found)
 
-    def _read(self, size: int) -> bytes:
-        try:
-            return self._stream.read(size)
-        except StorageUnavailableError as error:
-            fault = error
-        return self._storage._again(lambda: self._reopened(size), fault)
-
-    def _reopened(self, size: int) -> bytes:
-        self._stream.close()
-        self._stream = self._storage._storage.open(self._key, self._next, self._end - self._next)
-        return self._stream.read(size)
+    def read1(self, size: int = -1) -> bytes:
+        return self._piece(min(self._left(size), _CHUNK))
 
     def close(self) -> None:
         self._stream.close()
         super().close()
+
+    def _left(self, size: int | None) -> int:
+        """How many bytes may still come of so many that are wanted."""
+        wanted = sys.maxsize if size is None or size < 0 else size
+        return wanted if self._end is None else min(wanted, self._end - self._next)
+
+    def _piece(self, size: int) -> bytes:
+        """Some bytes, at most so many; none only at the end."""
+        try:
+            piece = self._stream.read(size)
+        except StorageUnavailableError as error:
+            fault = error
+            piece = self._storage._again(lambda: self._reopened(size), fault)
+        if not piece and size and self._may_go_on():
+            piece = self._storage._again(lambda: self._reopened(size))
+        self._next += len(piece)
+        return piece
+
+    def _may_go_on(self) -> bool:
+        """Whether a stream that has ended here did so early, and asking again may help."""
+        if self._end is None or self._ended_at == self._next or not self._ends_left:
+            return False
+        self._ended_at = self._next
+        self._ends_left -= 1
+        return True
+
+    def _reopened(self, size: int) -> bytes:
+        self._stream.close()
+        length = None if self._end is None else self._end - self._next
+        self._stream = self._storage._storage.open(self._key, self._next, length)
+        return self._stream.read(size)

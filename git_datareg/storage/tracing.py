@@ -84,6 +84,9 @@ class Tracing:
         start, outcome = time.monotonic(), "done"
         try:
             yield
+        except GeneratorExit:
+            # Whoever read a list has had enough.
+            raise
         except BaseException as error:
             outcome = type(error).__name__
             raise

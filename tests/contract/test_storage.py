@@ -34,6 +34,8 @@ from git_datareg.errors import (
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Storage, checked, open_storage
+from git_datareg.storage.retrying import Retrying
+from git_datareg.storage.tracing import Tracing
 from tests.support import nginx
 
 KEY = "objects/ab/cdef"
@@ -46,9 +48,12 @@ class Place(NamedTuple):
     location: Location
     is_shared: bool
     options: Options = Options()
+    #: What goes around each storage that is opened there.
+    wrapper: Callable[[Storage], Storage] | None = None
 
     def open(self, *, writable: bool = True) -> Storage:
-        return open_storage(self.location, self.options, writable=writable)
+        storage = open_storage(self.location, self.options, writable=writable)
+        return storage if self.wrapper is None else self.wrapper(storage)
 
 
 def in_memory(directory: Path, request: pytest.FixtureRequest) -> Place:
@@ -69,11 +74,21 @@ def on_nginx(directory: Path, request: pytest.FixtureRequest) -> Place:
     return Place(location, is_shared=True, options=Options(put=True))
 
 
+def in_directory_retrying(directory: Path, request: pytest.FixtureRequest) -> Place:
+    return in_directory(directory, request)._replace(wrapper=Retrying)
+
+
+def in_directory_traced(directory: Path, request: pytest.FixtureRequest) -> Place:
+    return in_directory(directory, request)._replace(wrapper=Tracing)
+
+
 PLACES: dict[str, Callable[[Path, pytest.FixtureRequest], Place]] = {
     "memory": in_memory,
     "local": in_directory,
     "file-url": in_file_url,
     "http-nginx-dav": on_nginx,
+    "retrying": in_directory_retrying,
+    "tracing": in_directory_traced,
 }
 
 

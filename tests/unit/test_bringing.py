@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 import pytest
 
-from git_datareg import settings
+from git_datareg import arriving, downloads, settings
 from git_datareg.bringing import Bringer
 from git_datareg.errors import (
     IntegrityError,
@@ -26,8 +26,10 @@ from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
 from git_datareg.registry import Source
 from git_datareg.sources import Project
+from git_datareg.storage import Properties, memory
 from git_datareg.storage.memory import MemoryStorage
 from tests.support.gitrun import Git
+from tests.support.storages import noise
 
 CONTENTS = [b"content %d" % number for number in range(20)]
 POINTERS = [fingerprint(content) for content in CONTENTS]
@@ -43,11 +45,13 @@ class Place:
         self.before_read: Callable[[str], BinaryIO | None] = lambda key: None
         inner = MemoryStorage.open
 
-        def open(storage: MemoryStorage, key: str, offset: int = 0) -> BinaryIO:
+        def open(
+            storage: MemoryStorage, key: str, offset: int = 0, length: int | None = None
+        ) -> BinaryIO:
             if not key.startswith("objects/"):
-                return inner(storage, key, offset)
+                return inner(storage, key, offset, length)
             self.reads.append(key)
-            return self.before_read(key) or inner(storage, key, offset)
+            return self.before_read(key) or inner(storage, key, offset, length)
 
         patch.setattr(MemoryStorage, "open", open)
 
@@ -263,6 +267,35 @@ def test_closing_breaks_off_what_runs(
     with pytest.raises(StorageUnavailableError):
         bringer.bring(Pointer(POINTERS[0].digest, 1 << 40), b"a", None)
     assert list(Path(cache.root, "tmp").iterdir()) == []
+
+
+def test_closing_breaks_off_what_comes_in_parts(
+    project: Project, place: Place, cache: ObjectDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (arriving, downloads):
+        monkeypatch.setattr(module, "PART", 10)
+    monkeypatch.setattr(memory, "Properties", lambda **_: Properties(writable=True, connections=2))
+    reading, go_on = threading.Event(), threading.Event()
+    content = noise(1000)
+    place.add(content)
+
+    def before_read(key: str) -> None:
+        if len(place.reads) > 6:
+            reading.set()
+            held(go_on)
+
+    place.before_read = before_read
+    bringer = Bringer(lambda treeish: project, nowhere)
+    bringer.start(fingerprint(content), b"a", None)
+    assert reading.wait(TIMEOUT)
+    bringer.close()
+    go_on.set()
+    assert drain(bringer) == [b"a"]
+    assert cache.find(fingerprint(content)) is None
+    # What is there waits for the next time; what was not begun never is.
+    assert len(place.reads) <= 8
+    [left] = Path(cache.root, "tmp").iterdir()
+    assert left.name.startswith("object-part-")
 
 
 def test_closing_twice_or_unused_does_nothing(bringer: Bringer) -> None:

@@ -297,6 +297,53 @@ def test_discard_after_commit_touches_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["final"]
 
 
+def test_what_is_unfinished_at_the_end_is_removed(tmp_path: Path) -> None:
+    done = files.new_file(tmp_path)
+    done.commit(tmp_path / "done")
+    files.new_file(tmp_path).discard()
+    kept = files.continued_file(tmp_path / "kept")
+    assert kept is not None
+    with files.new_file(tmp_path), files.new_file(tmp_path) as gone:
+        os.unlink(gone.path)
+        assert len(os.listdir(tmp_path)) == 3
+        files.remove_unfinished()
+        assert sorted(os.listdir(tmp_path)) == ["done", "kept"]
+    files.remove_unfinished()
+    kept.keep()
+    assert sorted(os.listdir(tmp_path)) == ["done", "kept"]
+
+
+def test_a_file_that_is_kept_can_be_continued_by_one_at_a_time(tmp_path: Path) -> None:
+    first = files.continued_file(str(tmp_path / "x"))
+    assert first is not None
+    assert mode_of(tmp_path / "x") == 0o600
+    first.write(b"some")
+    assert files.continued_file(tmp_path / "x") is None
+    first.keep()
+    first.discard()
+    second = files.continued_file(tmp_path / "x")
+    assert second is not None
+    assert os.pread(second.fileno(), 10, 0) == b"some"
+    second.commit(tmp_path / "y")
+    assert (tmp_path / "y").read_bytes() == b"some"
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_file_that_can_t_be_made_is_not_continued(tmp_path: Path) -> None:
+    assert files.continued_file(tmp_path / "no/x") is None
+
+
+def test_data_is_written_where_it_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with files.new_file(tmp_path) as file:
+        write = os.pwrite
+        # As the system may do it.
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:3], at))
+        files.write_all_at(file.fileno(), b"0123456789", 4)
+        files.write_all_at(file.fileno(), bytearray(b"abcd"), 0)
+        files.write_all_at(file.fileno(), b"", 99)
+        assert Path(os.fsdecode(file.path)).read_bytes() == b"abcd0123456789"
+
+
 def test_create_only_never_replaces(tmp_path: Path) -> None:
     (tmp_path / "final").write_bytes(b"old")
     (tmp_path / "dangling").symlink_to("nowhere")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,10 @@ from git_datareg.errors import (
     StorageError,
     UsageError,
 )
+from git_datareg.git import process
+from git_datareg.location import Location
 from git_datareg.main import COMMANDS, INTERNAL
+from git_datareg.storage import open_storage, tracing
 from tests.support.gitrun import Git
 
 
@@ -70,17 +73,32 @@ def test_what_a_program_returns_is_its_exit_code() -> None:
     assert main.guarded(lambda: 7) == 7
 
 
+@pytest.fixture
+def quiet_again() -> Iterator[None]:
+    yield
+    for module in (tracing, process):
+        module.listen(None)
+
+
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
 def test_a_trace_is_shown_on_request_only(
     value: str,
     shown: bool,
+    quiet_again: None,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    def program() -> int:
+        process.run(["--version"])
+        open_storage(Location("memory://x")).info("key")
+        raise NotFoundError("x")
+
     monkeypatch.setenv("GIT_DATAREG_TRACE", value)
-    assert main.guarded(raising(NotFoundError("x"))) == 3
+    assert main.guarded(program) == 3
     said = capfd.readouterr().err
     assert ("Traceback" in said) is shown
+    assert ("git-datareg: trace: git --version: exit code 0 after 0." in said) is shown
+    assert ("git-datareg: trace: memory://x: info key: done after 0." in said) is shown
     assert said.endswith("git-datareg: error: x\n")
 
 

@@ -16,6 +16,7 @@ from git_datareg.pushing import Destination
 from git_datareg.sources import Project
 from tests.support.filtered import object_file, pointer
 from tests.support.gitrun import Git
+from tests.support.storages import Progress
 
 
 @pytest.fixture
@@ -138,11 +139,11 @@ def test_objects_are_stored_once_and_the_marker_comes_last(git: Git, tmp_path: P
     assert failure.message.startswith("b: object ")
     assert not (place / "datareg.json").exists()
     (tmp_path / "hidden").rename(object_file(own, b"two"))
-    sizes: list[int] = []
-    stored = pushing.store(project, plan, remote, jobs=1, advance=sizes.append)
+    progress = Progress()
+    stored = pushing.store(project, plan, remote, jobs=1, advance=progress)
     assert stored is not None
     assert (stored.new, stored.needed, str(stored.storage)) == (1, 2, str(place))
-    assert sizes == [3, 3]
+    assert (progress.size, progress.objects) == (6, 2)
     assert (place / "datareg.json").is_file()
     again = pushing.store(project, plan, remote)
     assert again is not None and again.new == 0

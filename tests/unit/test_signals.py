@@ -49,6 +49,22 @@ with tidied():
     assert (done.returncode, done.stdout) == (128 + signal.SIGINT, "tidied\n")
 
 
+def test_the_last_thing_is_done_before_the_end_and_only_then() -> None:
+    code = """
+last = lambda: print("last", flush=True)
+with tidied(last):
+    print("nothing yet", flush=True)
+with tidied(last):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        print("tidied", flush=True)
+"""
+    done = run(code)
+    lines = done.stdout.splitlines()
+    assert (done.returncode, lines) == (130, ["nothing yet", "tidied", "last"])
+
+
 def test_threads_that_still_run_are_not_waited_for() -> None:
     done = run("""
 threading.Thread(target=threading.Event().wait).start()

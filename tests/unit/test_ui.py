@@ -108,6 +108,11 @@ def test_sizes_have_a_unit(number: int, shown: str) -> None:
     assert ui.size(number) == shown
 
 
+def test_a_trace_is_one_line_that_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    ui.trace("git log\n\x1b[2J: exit code 0")
+    assert said(capfd) == "git-datareg: trace: git log\\n\\033[2J: exit code 0\n"
+
+
 def test_nouns_are_counted() -> None:
     assert [ui.count(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
@@ -123,9 +128,9 @@ def test_a_closed_or_missing_terminal_stops_nothing() -> None:
 def test_progress_is_silent_unless_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
     for show in (None, False):
         with ui.Progress("fetching", 100, show=show) as progress:
-            progress.advance(50)
+            progress.advance(50, 1)
     with ui.Progress("fetching", 0, show=True) as progress:
-        progress.advance(0)
+        progress.advance(0, 0)
     assert said(capfd) == ""
 
 
@@ -133,10 +138,13 @@ def test_progress_that_is_asked_for_is_shown_on_stderr() -> None:
     code = (
         "from git_datareg import ui\n"
         "with ui.Progress('fetching', 2048, show=True) as progress:\n"
-        "    progress.advance(2048)\n"
+        "    progress.advance(2048, 1)\n"
+        "    progress.advance(-1024, 0)\n"
+        "    progress.advance(1024, 1)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "fetching: 100%" in done.stderr
+    assert "2 files" in done.stderr
     assert done.stdout == ""
 
 
@@ -144,10 +152,10 @@ def test_a_command_s_options_decide_on_progress(capfd: pytest.CaptureFixture[str
     for quiet, progress in ((True, True), (False, False), (False, None)):
         arguments = argparse.Namespace(quiet=quiet, progress=progress)
         with ui.Progress.of(arguments, "fetching", 9) as bar:
-            bar.advance(9)
+            bar.advance(9, 1)
     assert said(capfd) == ""
     with ui.Progress.of(argparse.Namespace(quiet=False, progress=True), "fetching", 9) as bar:
-        bar.advance(9)
+        bar.advance(9, 1)
     assert "fetching" in said(capfd)
 
 

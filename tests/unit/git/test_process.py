@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from git_datareg.errors import GitError
 from git_datareg.git import process
+from git_datareg.git import repository as repository_module
 from tests.support.gitrun import Git
 
 
@@ -121,3 +124,53 @@ def test_start_leaves_streams_to_the_caller() -> None:
     with process.start(["version"], stdout=subprocess.PIPE) as child:
         assert child.communicate()[0].startswith(b"git version")
     assert child.returncode == 0
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    lines: list[str] = []
+    process.listen(lambda line: lines.append(re.sub(r"\d+\.\d{3} s$", "N s", line)))
+    yield lines
+    process.listen(None)
+
+
+def test_each_git_that_is_run_is_told(tmp_path: Path, told: list[str]) -> None:
+    path = str(Git(tmp_path).init().path)
+    process.run(["rev-parse", "--git-dir"], cwd=path)
+    process.run_unchecked(["rev-parse", "--verify", "--quiet", "nothing"], cwd=path)
+    process.talk_to_remote(["ls-remote", path])
+    repository = repository_module.find(path)
+    del told[3:]
+    with repository.start("cat-file", "--batch") as child:
+        child.communicate()
+    assert [line.removeprefix("git ") for line in told] == [
+        "rev-parse --git-dir: exit code 0 after N s",
+        "rev-parse --verify --quiet nothing: exit code 1 after N s",
+        f"ls-remote {path}: exit code 0 after N s",
+        f"{told[3].partition(' ')[2].partition('cat-file')[0]}cat-file --batch: begun",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("https://ada:SECRET@example.org/a?token=SECRET", "https://example.org/a"),
+        ("--url=https://SECRET@example.org/a=b", "--url=https://example.org/a=b"),
+        ("remote.o.url=https://SECRET@host/x?a=SECRET", "remote.o.url=https://host/x"),
+        ("ssh://git@host/path", "ssh://git@host/path"),
+        ("--format=%(refname)", "--format=%(refname)"),
+        ("", ""),
+    ],
+)
+def test_no_secret_of_a_url_is_told(told: list[str], word: str, shown: str) -> None:
+    process.tell(["x", word], "begun")
+    assert told == [f"git x {shown}: begun"]
+
+
+def test_a_long_command_is_cut(told: list[str]) -> None:
+    process.tell(["x"] * 1000, "begun")
+    assert len(told[0]) < 400
+
+
+def test_nothing_is_told_to_nobody() -> None:
+    process.tell(["x"], "begun")
