@@ -96,8 +96,7 @@ class ObjectStorage:
                 with suppress(FileNotFoundError):
                     into.copy(pointer, path)
                     return
-            # With a length, so that what breaks off goes on; one byte more tells what is too long.
-            with self.storage.open(key, 0, pointer.size + 1) as source:
+            with self.storage.open(key) as source:
                 self._copy(source, pointer, into)
         except IntegrityError as error:
             raise IntegrityError(
@@ -173,7 +172,7 @@ class ObjectStorage:
 
     def _has_marker(self) -> bool:
         try:
-            with self.storage.open(MARKER_KEY, 0, _MAX_MARKER) as stream:
+            with self.storage.open(MARKER_KEY) as stream:
                 text = self._read_all(stream, _MAX_MARKER)
         except ObjectNotFoundError:
             return False

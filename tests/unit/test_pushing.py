@@ -142,7 +142,7 @@ def test_objects_are_stored_once_and_the_marker_comes_last(git: Git, tmp_path: P
     progress = Progress()
     stored = pushing.store(project, plan, remote, jobs=1, advance=progress)
     assert stored is not None
-    assert (stored.new, stored.needed, str(stored.storage)) == (1, 2, str(place))
+    assert (stored.new, stored.needed, str(stored)) == (1, 2, str(place))
     assert (progress.size, progress.objects) == (6, 2)
     assert (place / "datareg.json").is_file()
     again = pushing.store(project, plan, remote)
