@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from git_datareg.location import Location
+from git_datareg.location import Location, user_and_host
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -39,30 +39,13 @@ def objection(location: Location, *, allow_private: bool = False) -> str | None:
         return f"a URL with {scheme}:"
     if scheme not in _WITH_HOST:
         return None
-    user, host = _user_and_host(location.url)
+    user, host = user_and_host(location.url)
     # Some programs take a backslash for a slash, and so another host.
     if user.startswith("-") or "\\" in user or not _is_host(host):
         return "a host that is none"
     if not allow_private and _is_private(host):
         return f"the private address {host}"
     return None
-
-
-def _user_and_host(url: str) -> tuple[str, str]:
-    """The user's part and the host of a URL, or of ssh's `user@host:path`; lower case."""
-    _, separator, rest = url.partition("://")
-    if separator:
-        authority = min((rest.partition(char)[0] for char in "/?#"), key=len)
-        user, _, host = authority.rpartition("@")
-        name, colon, port = host.rpartition(":")
-        if colon and not port.strip("0123456789"):
-            host = name
-    else:
-        # git takes the first colon outside of brackets.
-        user, _, host = url.partition("/")[0].rpartition("@")
-        name, bracket, _ = host.partition("]:")
-        host = name + "]" if bracket else host.partition(":")[0]
-    return user, host.lower()
 
 
 def _is_host(host: str) -> bool:
