@@ -117,7 +117,7 @@ def test_a_dash_elsewhere_is_a_dash(text: str) -> None:
     ],
 )
 def test_control_characters_are_refused_in_their_escapes_too(form: str, escape: str) -> None:
-    with pytest.raises(UsageError, match="^control characters in ") as caught:
+    with pytest.raises(UsageError, match=r"^control characters in ") as caught:
         Location.parse(form.format(escape))
     assert "SECRET" not in caught.value.message
 
