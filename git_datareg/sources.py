@@ -23,7 +23,7 @@ from git_datareg.git.repository import Repository
 from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
-from git_datareg.objects import LocalObjects, ObjectDirectory
+from git_datareg.objects import LocalObjects, ObjectDirectory, cache_at
 from git_datareg.pointer import Pointer
 from git_datareg.settings import TRACKED_NAME, Settings, StorageSettings
 from git_datareg.storage import open_storage
@@ -74,7 +74,7 @@ def open_project(
         text = _tracked_text(repository, treeish)
     settings = settings_module.build(values, text, environ)
     own = ObjectDirectory(repository.places.own_objects) if repository.own else None
-    local = LocalObjects(own, ObjectDirectory(settings.cache))
+    local = LocalObjects(own, cache_at(settings.cache))
     remotes = config.read(repository) if not repository.own else values
     return Project(repository, settings, local, _remotes(remotes, repository.top))
 
