@@ -377,8 +377,9 @@ def _existing(path: str) -> str:
 
 def _is_made(directory: str) -> bool:
     """Whether there is a repository of ours, of the layout that this version makes."""
-    needed = os.path.join(_READER, "HEAD") if directory.endswith(".git") else "HEAD"
-    return os.path.isfile(os.path.join(directory, needed))
+    parts = (".", _READER) if directory.endswith(".git") else (".",)
+    names = (os.path.join(part, name) for part in parts for name in ("HEAD", "config"))
+    return all(os.path.isfile(os.path.join(directory, name)) for name in names)
 
 
 def _repository(directory: str) -> Repository:

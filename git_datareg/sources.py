@@ -17,6 +17,7 @@ from git_datareg.errors import (
     StorageReadOnlyError,
     UsageError,
 )
+from git_datareg.files import read_regular
 from git_datareg.git import config, index, objects, places, process
 from git_datareg.git.reader import ObjectReader
 from git_datareg.git.repository import Repository
@@ -285,8 +286,7 @@ def _tracked_text(repository: Repository, treeish: str | None) -> bytes | None:
         return objects.blob_at(repository, treeish, TRACKED_NAME)
     if repository.work_tree is not None and repository.own:
         try:
-            with open(os.path.join(repository.work_tree, TRACKED_NAME), "rb") as file:
-                return file.read()
+            return read_regular(os.path.join(repository.work_tree, TRACKED_NAME))
         except (FileNotFoundError, IsADirectoryError):
             staged = objects.blob_at(repository, "", TRACKED_NAME)
             if staged is not None:

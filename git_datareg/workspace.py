@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from git_datareg.errors import DataregError, RepositoryNotFoundError, UnsafePathError
+from git_datareg.files import open_regular, read_regular
 from git_datareg.filtering import Smudged
 from git_datareg.git import places
 from git_datareg.git.places import Places
@@ -238,7 +239,7 @@ class Workspace:
         """
         hook = os.path.join(self.places.common_dir, "hooks", "pre-push")
         try:
-            with open(hook, "rb") as file:
+            with open(open_regular(hook), "rb") as file:
                 if b"git-datareg pre-push" in file.read(_HOOK_SIZE):
                     return ()
         except OSError:
@@ -264,8 +265,7 @@ class Workspace:
 
     def _tracked_text(self) -> bytes:
         try:
-            with open(os.path.join(self._directory, ".datareg"), "rb") as file:
-                return file.read()
+            return read_regular(os.path.join(self._directory, ".datareg"))
         except (FileNotFoundError, IsADirectoryError):
             if not _may_list(self.places.index_file, b".datareg"):
                 return b""
