@@ -394,7 +394,8 @@ def _open_in_work_tree(path: str, location: Location, top: str, *, whole: bool) 
     except (FileNotFoundError, NotADirectoryError):
         raise PathNotFoundError(f"no such file: {path} in the work tree of {location}") from None
     except IsADirectoryError:
-        raise IsDirectoryError(f"is a directory: {path or '.'} in {location}") from None
+        what = "a directory" if os.path.isdir(os.path.join(top, name)) else "not a file"
+        raise IsDirectoryError(f"is {what}: {path or '.'} in {location}") from None
     try:
         pointer = _pointer_in(stream, path)
         if pointer is None:

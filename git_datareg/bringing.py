@@ -64,14 +64,14 @@ class Bringer:
         Raises DataregError, and promises nothing, when it can't be told from where.
         """
         project, sources, ways = self._project(treeish)
-        want = sources.want(pointer, path)
+        want, cache = sources.want(pointer, path), self._cache(project)
         with self._arrived:
             self._waiting.setdefault(pointer, []).append(path)
             if pointer in self._running and not self._running[pointer].done():
                 return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(project.settings.jobs)
-        future = self._pool.submit(fetch, want, ways, self._cache(project))
+        future = self._pool.submit(fetch, want, ways, cache)
         self._running[pointer] = future
         future.add_done_callback(lambda done: self._on_done(pointer, done))
 

@@ -13,7 +13,7 @@ from git_datareg.errors import (
     TargetExistsError,
     UsageError,
 )
-from git_datareg.files import write_atomically
+from git_datareg.files import read_regular, write_atomically
 from git_datareg.git import config
 from git_datareg.git.repository import Repository
 from git_datareg.location import Location
@@ -197,6 +197,8 @@ def _own_file(path: str) -> str:
     # Git itself follows no symlink that is called .gitattributes (gitattributes(5)).
     if os.path.islink(path):
         raise RefusedError(f"a symlink, which is not followed: {path}", "put a file in its place")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise RefusedError(f"not a regular file: {path}", "put a file in its place")
     return path
 
 
@@ -220,7 +222,6 @@ def _require_storage(repository: Repository, name: str) -> None:
 
 def _read(path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_regular(path)
     except FileNotFoundError:
         return b""

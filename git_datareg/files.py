@@ -207,6 +207,32 @@ def write_atomically(
         file.commit(final, mode=mode, sync=sync)
 
 
+def open_regular(path: str | bytes) -> int:
+    """A descriptor to read a file that lies where anybody may have put something else.
+
+    Raises IsADirectoryError for whatever is no regular file: to open a FIFO
+    would wait for a writer, and to read a device may have no end.
+    """
+    # Looked at first, since to open some devices does something.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise _not_regular(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_regular(path)
+    return descriptor
+
+
+def read_regular(path: str | bytes) -> bytes:
+    """The content of such a file; raises as `open_regular`."""
+    with open(open_regular(path), "rb") as file:
+        return file.read()
+
+
+def _not_regular(path: str | bytes) -> IsADirectoryError:
+    return IsADirectoryError(errno.EISDIR, "not a regular file", path)
+
+
 def copy_into(src_fd: int, dst_fd: int, size: int) -> int:
     """Copy the first `size` bytes of one regular file into another, empty one.
 

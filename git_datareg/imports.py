@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 from git_datareg.errors import MetafileError, PathNotFoundError, UnsafePathError, UsageError
+from git_datareg.files import read_regular
 from git_datareg.filtering import is_data
 from git_datareg.git import index
 from git_datareg.git.repository import Repository
@@ -97,7 +98,6 @@ def read(target: Target) -> Metafile:
     """The metafile as it lies in the work tree; raises MetafileError."""
     name = os.fsdecode(target.metafile)
     try:
-        with open(target.file + SUFFIX, "rb") as file:
-            return Metafile.parse(file.read(), name)
+        return Metafile.parse(read_regular(target.file + SUFFIX), name)
     except OSError as error:
         raise MetafileError(f"can't read {name}: {error.strerror}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from git_datareg.errors import UsageError
-from git_datareg.files import write_atomically
+from git_datareg.files import open_regular, write_atomically
 from git_datareg.git import config
 from git_datareg.git.repository import Repository
 
@@ -182,7 +182,7 @@ def _calls_us(path: str, name: str) -> bool:
 def _head(path: str) -> bytes:
     """The beginning of a hook, which is all of ours; empty without one."""
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             return file.read(64 * 1024)
     except OSError:
         return b""

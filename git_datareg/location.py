@@ -32,13 +32,16 @@ class Location(NamedTuple):
     def parse(cls, text: str) -> Location:
         """The location that `text` names, with or without `datareg::`.
 
-        Raises UsageError for what git or we could take for an option or a
-        second line (an empty text, a leading dash, control characters), and
-        for a `file:` URL that names no directory on this machine.
+        Raises UsageError for what git, ssh or we could take for an option or a
+        second line (an empty text, a leading dash, also of a user or a host,
+        control characters, also where they are escaped), and for a `file:` URL
+        that names no directory on this machine.
         """
         location = cls(text.removeprefix(HELPER_PREFIX))
         if not location.url or location.url.startswith("-") or _has_control(location.url):
             raise UsageError(f"not a URL or path: {str(location)!r}")
+        if location.path is None:
+            location._check_parts()
         if location._is_file_url and not (location.path or "").startswith("/"):
             raise UsageError(
                 f"not a directory on this machine: {location}",
@@ -98,6 +101,21 @@ class Location(NamedTuple):
             return self
         return Location(os.path.normpath(os.path.join(directory, self.url)))
 
+    def _check_parts(self) -> None:
+        """Raise UsageError for parts that a program which is handed them would not take as meant.
+
+        git hands ssh the host, and credential helpers the parts a line each,
+        both after their escapes are gone.
+        """
+        decoded = unquote(self.url) if "://" in self.url else self.url
+        if _has_control(decoded):
+            raise UsageError(f"control characters in {self}")
+        parts = [*user_and_host(self.url), *user_and_host(decoded)]
+        if "://" not in self.url:
+            parts.append(_split(self)[1])
+        if any(part.lstrip("[").startswith("-") for part in parts):
+            raise UsageError(f"a user, host or path that begins with a dash: {self}")
+
     @property
     def _is_file_url(self) -> bool:
         return self.url[: len(_FILE)].lower() == _FILE
@@ -123,6 +141,23 @@ def check_repository(location: Location) -> None:
             f"not a URL of a Git repository: {HELPER_PREFIX}{location}",
             "datareg:: takes what git clone takes: a path, file://, https:// or ssh://",
         )
+
+
+def user_and_host(url: str) -> tuple[str, str]:
+    """The user's part and the host of a URL, or of ssh's `user@host:path`; lower case."""
+    _, separator, rest = url.partition("://")
+    if separator:
+        authority = min((rest.partition(char)[0] for char in "/?#"), key=len)
+        user, _, host = authority.rpartition("@")
+        name, colon, port = host.rpartition(":")
+        if colon and not port.strip("0123456789"):
+            host = name
+    else:
+        # git takes the first colon outside of brackets.
+        user, _, host = url.partition("/")[0].rpartition("@")
+        name, bracket, _ = host.partition("]:")
+        host = name + "]" if bracket else host.partition(":")[0]
+    return user, host.lower()
 
 
 def _has_control(text: str) -> bool:

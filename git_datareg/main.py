@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from git_datareg import ui
-from git_datareg.errors import DataregError, StorageError, UsageError
+from git_datareg.errors import DataregError, NotFoundError, StorageError, UsageError
 from git_datareg.files import remove_unfinished
 from git_datareg.signals import tidied
 from git_datareg.workspace import Workspace
@@ -110,7 +110,7 @@ def fail(error: Exception) -> int:
 def _run(arguments: list[str]) -> int:
     arguments = _enter_directory(arguments)
     name = arguments[0] if arguments else "-h"
-    workspace = Workspace(os.getcwd(), os.environ)
+    workspace = Workspace(_current_directory(), os.environ)
     if name == "filter-process" and set(arguments[1:]) <= {"--skip"}:
         # Without argparse: a third of the start-up that every `git add` waits for.
         from git_datareg.commands.filter_process import serve
@@ -154,13 +154,25 @@ def _overview() -> str:
 
 
 def _enter_directory(arguments: list[str]) -> list[str]:
-    """Take `-C DIR` off the front and go there, as git does."""
+    """Take `-C DIR` off the front and go there; as in git, again and again, "" being here."""
     while arguments[:1] == ["-C"]:
         if len(arguments) < 2:
             raise UsageError("-C needs a directory")
-        os.chdir(arguments[1])
+        directory = arguments[1]
+        try:
+            os.chdir(directory or ".")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            what = "a directory" if os.path.exists(directory) else "there"
+            raise NotFoundError(f"can't change to {directory}: it is not {what}") from error
         arguments = arguments[2:]
     return arguments
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise NotFoundError("the current directory is not there any more") from error
 
 
 def _module_name(command: str) -> str:

@@ -28,6 +28,7 @@ from git_datareg.git import faults, objects, process, revisions
 from git_datareg.git.places import Places
 from git_datareg.git.repository import Repository, open_foreign
 from git_datareg.location import Location, check_repository
+from git_datareg.objects import cache_at
 
 #: Plain files of more bytes are left at the remote until somebody wants them.
 BLOB_LIMIT = 32 * 1024
@@ -68,7 +69,7 @@ _MAX_PACKS = 40
 
 
 def open_revision(
-    location: Location, rev: str | None, cache: str, *, is_foreign: bool = False
+    location: Location, rev: str | None, cache: str | None, *, is_foreign: bool = False
 ) -> tuple[Repository, str]:
     """The repository at `location`, and the full id of its commit `rev` (None: its HEAD).
 
@@ -76,7 +77,8 @@ def open_revision(
     a password, and goes no other way than https and ssh. What the answer needs
     is fetched, in one go for a branch, a tag or a full id; a commit's id that is
     in the mirror already needs no network. Raises RepositoryNotFoundError,
-    RevisionNotFoundError, and StorageUnavailableError when git can't get there.
+    RevisionNotFoundError, StorageUnavailableError when git can't get there, and
+    UsageError for a registry elsewhere without a cache.
     """
     check_repository(location)
     if location.path is not None:
@@ -88,7 +90,7 @@ def open_revision(
         return mirror.reader, commit
 
 
-def fetch_blobs(location: Location, ids: Iterable[str], cache: str) -> None:
+def fetch_blobs(location: Location, ids: Iterable[str], cache: str | None) -> None:
     """Have the mirror of a remote registry hold these files, in one go.
 
     Raises StorageUnavailableError when git can't get there, and GitError for
@@ -99,7 +101,7 @@ def fetch_blobs(location: Location, ids: Iterable[str], cache: str) -> None:
         mirror.fetch_objects(ids)
 
 
-def commits_between(location: Location, old: str, new: str, cache: str) -> int | None:
+def commits_between(location: Location, old: str, new: str, cache: str | None) -> int | None:
     """How many commits the commit `new` of a registry has that its commit `old` has not.
 
     None when `old` is not among the ancestors of `new`. May need the network,
@@ -118,8 +120,10 @@ def _distance(repository: Repository, old: str, new: str) -> int | None:
     return int(repository.run("rev-list", "--count", f"{old}..{new}"))
 
 
-def _directory(location: Location, cache: str) -> str:
-    return os.path.join(cache, "mirrors", digest_of(location.url.encode()).hex + ".git")
+def _directory(location: Location, cache: str | None) -> str:
+    return os.path.join(
+        cache_at(cache).root, "mirrors", digest_of(location.url.encode()).hex + ".git"
+    )
 
 
 class _Mirror(NamedTuple):
@@ -373,8 +377,9 @@ def _existing(path: str) -> str:
 
 def _is_made(directory: str) -> bool:
     """Whether there is a repository of ours, of the layout that this version makes."""
-    needed = os.path.join(_READER, "HEAD") if directory.endswith(".git") else "HEAD"
-    return os.path.isfile(os.path.join(directory, needed))
+    parts = (".", _READER) if directory.endswith(".git") else (".",)
+    names = (os.path.join(part, name) for part in parts for name in ("HEAD", "config"))
+    return all(os.path.isfile(os.path.join(directory, name)) for name in names)
 
 
 def _repository(directory: str) -> Repository:

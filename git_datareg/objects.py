@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from git_datareg import files
 from git_datareg.digest import Digest, Hasher, digest_of, digest_of_file
-from git_datareg.errors import IntegrityError
+from git_datareg.errors import IntegrityError, UsageError
 from git_datareg.pointer import Pointer
 
 #: Leftovers of killed writers are removed when they are older than this.
@@ -37,10 +37,15 @@ class ObjectDirectory:
     """
 
     def __init__(self, root: str) -> None:
-        self.root = root
+        self._root = root
         self._objects = os.path.join(root, "objects", "")
         #: Large objects that were verified as we wrote them, and the stat data of their files.
         self._written: dict[Pointer, tuple[int, ...]] = {}
+
+    @property
+    def root(self) -> str:
+        """The directory itself."""
+        return self._root
 
     def path(self, digest: Digest) -> str:
         """Where the object is, or would be."""
@@ -134,6 +139,37 @@ class ObjectDirectory:
     def writer(self) -> ObjectWriter:
         """A writer for one new object; use it as a context manager."""
         return ObjectWriter(self)
+
+
+def cache_at(directory: str | None) -> ObjectDirectory:
+    """The cache in a directory; None is one without a place, so that what needs none goes on.
+
+    In that one nothing is found, and to ask for its place, or to write there,
+    raises UsageError.
+    """
+    return ObjectDirectory(directory) if directory is not None else _NoCache()
+
+
+class _NoCache(ObjectDirectory):
+    def __init__(self) -> None:
+        super().__init__("")
+
+    @property
+    def root(self) -> str:
+        """Raises UsageError."""
+        raise UsageError("no place for the cache: HOME is not set", "set GIT_DATAREG_CACHE")
+
+    def path(self, digest: Digest) -> str:
+        """Raises UsageError."""
+        return self.root
+
+    def find(self, pointer: Pointer) -> str | None:
+        """None."""
+        return None
+
+    def read(self, pointer: Pointer) -> bytes | None:
+        """None."""
+        return None
 
 
 class ObjectWriter:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from git_datareg import attributes, gitindex
-from git_datareg.files import write_atomically
+from git_datareg.files import read_regular, write_atomically
 from git_datareg.git import index, objects
 from git_datareg.gitindex import EntryStat
 from git_datareg.imports import Target
@@ -85,8 +85,7 @@ def _staged_attributes(
 
 def _read(path: bytes) -> bytes | None:
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_regular(path)
     except FileNotFoundError:
         return None
 

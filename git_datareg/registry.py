@@ -90,6 +90,8 @@ class Source(NamedTuple):
     rev: str | None
     #: Answers what is asked one by one.
     reader: ObjectReader
+    #: The cache's directory, where its mirror is if it is elsewhere.
+    cache: str | None
 
     @property
     def repository(self) -> Repository:
@@ -111,26 +113,24 @@ class Source(NamedTuple):
     def later_sources(self) -> Sources:
         """Where its objects are as its default branch has it now: the storage may have moved."""
         repository, commit = mirror.open_revision(self.location, None, self.cache)
-        project = open_project(repository, {CACHE_VARIABLE: self.cache}, commit)
+        project = open_project(repository, self._environ, commit)
         project = project._replace(remotes=self.project.remotes)
         return Sources(project, self.commit, self.reader)
 
     def open_other(self, location: Location, rev: str | None) -> Source:
         """Another registry, which this one names; raises as `open_source`."""
-        environ = {CACHE_VARIABLE: self.cache}
         is_foreign = self.location.path is None
-        return open_source(location, rev, self.cache, environ, is_foreign=is_foreign)
+        return open_source(location, rev, self.cache, self._environ, is_foreign=is_foreign)
 
     @property
-    def cache(self) -> str:
-        """Where mirrors are."""
-        return self.project.local.cache.root
+    def _environ(self) -> Mapping[str, str]:
+        return {CACHE_VARIABLE: self.cache or ""}
 
 
 def open_source(
     location: Location,
     rev: str | None,
-    cache: str,
+    cache: str | None,
     environ: Mapping[str, str],
     *,
     is_foreign: bool = False,
@@ -151,7 +151,7 @@ def open_source(
         # As git has it for .gitmodules: a repository without a remote is its own.
         own = Remote("origin", Location(os.path.abspath(location.path)))
         project = project._replace(remotes=(own, *project.remotes))
-    return Source(location, project, commit, rev, reader)
+    return Source(location, project, commit, rev, reader, cache)
 
 
 def at(source: Source, commit: str) -> Source:
@@ -165,7 +165,7 @@ def at(source: Source, commit: str) -> Source:
         return source
     repository, found = mirror.open_revision(source.location, commit, source.cache)
     project = source.project._replace(repository=repository)
-    return Source(source.location, project, found, commit, ObjectReader(repository))
+    return Source(source.location, project, found, commit, ObjectReader(repository), source.cache)
 
 
 def commits_since(source: Source, commit: str) -> int | None:

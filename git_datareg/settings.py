@@ -79,8 +79,8 @@ class Settings(NamedTuple):
     default: str | None
     #: Files of fewer bytes stay ordinary blobs.
     threshold: int
-    #: The shared cache's directory.
-    cache: str
+    #: The shared cache's directory; None when nothing says where it is.
+    cache: str | None
     jobs: int
     #: What was ignored, a line each, for the user.
     warnings: tuple[str, ...]
@@ -298,7 +298,8 @@ def _argument(key: str, text: str) -> tuple[str, str]:
     return name, value
 
 
-def _cache(configured: str, environ: Mapping[str, str]) -> str:
+def _cache(configured: str, environ: Mapping[str, str]) -> str | None:
+    # As with git's own configuration, the password database has no say in it.
     home = environ.get("HOME", "")
     if environ.get(CACHE_VARIABLE):
         return os.path.abspath(environ[CACHE_VARIABLE])
@@ -307,9 +308,7 @@ def _cache(configured: str, environ: Mapping[str, str]) -> str:
     # The XDG base directory specification has relative paths ignored.
     if not configured and os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
         return os.path.join(environ["XDG_CACHE_HOME"], "git-datareg")
-    if not home:
-        raise UsageError("no place for the cache: HOME is not set", f"set {CACHE_VARIABLE}")
-    return os.path.join(home, configured[2:] or ".cache/git-datareg")
+    return os.path.join(home, configured[2:] or ".cache/git-datareg") if home else None
 
 
 def _ca_file(config: Iterable[ConfigValue], environ: Mapping[str, str]) -> str | None:

@@ -22,6 +22,7 @@ from git_datareg.errors import (
     StorageReadOnlyError,
     UsageError,
 )
+from git_datareg.files import read_regular
 from git_datareg.git import config, index, objects, places, process
 from git_datareg.git.credentials import GitCredentials
 from git_datareg.git.reader import ObjectReader
@@ -30,7 +31,7 @@ from git_datareg.globs import is_chosen
 from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
-from git_datareg.objects import LocalObjects, ObjectDirectory
+from git_datareg.objects import LocalObjects, ObjectDirectory, cache_at
 from git_datareg.pointer import Pointer
 from git_datareg.settings import TRACKED_NAME, Settings, StorageSettings
 from git_datareg.storage import Options, open_storage
@@ -85,7 +86,7 @@ def open_project(
         text = _tracked_text(repository, treeish)
     settings = settings_module.build(values, text, environ)
     own = ObjectDirectory(repository.places.own_objects) if repository.own else None
-    local = LocalObjects(own, ObjectDirectory(settings.cache))
+    local = LocalObjects(own, cache_at(settings.cache))
     remotes = config.read(repository) if not repository.own else values
     return Project(repository, settings, local, _remotes(remotes, repository.top))
 
@@ -404,8 +405,7 @@ def _tracked_text(repository: Repository, treeish: str | None) -> bytes | None:
         return objects.blob_at(repository, treeish, TRACKED_NAME)
     if repository.work_tree is not None and repository.own:
         try:
-            with open(os.path.join(repository.work_tree, TRACKED_NAME), "rb") as file:
-                return file.read()
+            return read_regular(os.path.join(repository.work_tree, TRACKED_NAME))
         except (FileNotFoundError, IsADirectoryError):
             staged = objects.blob_at(repository, "", TRACKED_NAME)
             if staged is not None:

@@ -17,6 +17,7 @@ from git_datareg.errors import (
     RevisionNotFoundError,
     StorageUnavailableError,
 )
+from git_datareg.files import read_regular
 from git_datareg.git import index, objects
 from git_datareg.git.objects import TreeEntry
 from git_datareg.imports import Target
@@ -260,6 +261,6 @@ def _staged_here(target: Target) -> _Files:
 
 def _is_finished(target: Target) -> bool:
     """Whether the index has the work tree's metafile; an update that was killed leaves another."""
-    with open(target.file + SUFFIX, "rb") as file:
-        id = objects.blob_id(file.read(), target.repository.object_format)
+    text = read_regular(target.file + SUFFIX)
+    id = objects.blob_id(text, target.repository.object_format)
     return [each.id for each in index.entries(target.repository, [target.metafile])] == [id]

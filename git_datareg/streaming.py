@@ -73,8 +73,8 @@ def open_local(pointer: Pointer, local: LocalObjects) -> Reader | None:
 
 
 def open_file(path: str) -> Reader:
-    """Any file on this machine as a stream; raises OSError as `builtins.open` does."""
-    file = io.FileIO(path)
+    """Any file on this machine as a stream; raises OSError as `files.open_regular` does."""
+    file = io.FileIO(files.open_regular(path))
     return Reader(_LocalFile(file), os.fstat(file.fileno()).st_size)
 
 

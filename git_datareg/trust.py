@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from git_datareg.location import Location
+from git_datareg.location import Location, user_and_host
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
@@ -32,7 +32,7 @@ def objection(
 
     The reason is words for a message behind "may not name". A relative location is to
     be resolved before. `allow_private` is the user's `datareg.allowPrivate`: it
-    lets private and loopback addresses pass, and nothing else. Only literal
+    lets private and loopback addresses pass, by http too, and nothing else. Only literal
     addresses are seen: no name is looked up. What is reached as that foreign
     repository itself (`beside`: same scheme and host) is no other place than the
     user has named.
@@ -42,11 +42,14 @@ def objection(
         return None
     if scheme == "file":
         return "a place on this machine"
+    user, host = user_and_host(location.url)
+    # Within one's own network few servers have certificates.
+    if scheme == "http" and allow_private and _is_host(host) and is_private(host):
+        return None
     if scheme not in _SCHEMES:
         return f"a URL with {scheme}:"
     if scheme not in _WITH_HOST:
         return None
-    user, host = _user_and_host(location.url)
     # Some programs take a backslash for a slash, and so another host.
     if user.startswith("-") or "\\" in user or not _is_host(host):
         return "a host that is none"
@@ -58,24 +61,7 @@ def objection(
 def is_beside(one: Location, other: Location) -> bool:
     """Whether two places are on one host, and are reached by the same scheme."""
     has_host = one.scheme == other.scheme and one.scheme in _NETWORK
-    return has_host and _user_and_host(one.url)[1] == _user_and_host(other.url)[1]
-
-
-def _user_and_host(url: str) -> tuple[str, str]:
-    """The user's part and the host of a URL, or of ssh's `user@host:path`; lower case."""
-    _, separator, rest = url.partition("://")
-    if separator:
-        authority = min((rest.partition(char)[0] for char in "/?#"), key=len)
-        user, _, host = authority.rpartition("@")
-        name, colon, port = host.rpartition(":")
-        if colon and not port.strip("0123456789"):
-            host = name
-    else:
-        # git takes the first colon outside of brackets.
-        user, _, host = url.partition("/")[0].rpartition("@")
-        name, bracket, _ = host.partition("]:")
-        host = name + "]" if bracket else host.partition(":")[0]
-    return user, host.lower()
+    return has_host and user_and_host(one.url)[1] == user_and_host(other.url)[1]
 
 
 def _is_host(host: str) -> bool:

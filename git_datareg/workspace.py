@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from git_datareg.errors import DataregError, RepositoryNotFoundError, UnsafePathError
+from git_datareg.files import open_regular, read_regular
 from git_datareg.filtering import Smudged
 from git_datareg.git import places
 from git_datareg.git.places import Places
-from git_datareg.objects import LocalObjects, ObjectDirectory, remove_leftovers
+from git_datareg.objects import LocalObjects, ObjectDirectory, cache_at, remove_leftovers
 from git_datareg.pointer import Pointer
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Workspace:
         """The objects on this machine, also outside of repositories."""
         if self.repository_or_none is not None:
             return self.project.local
-        return LocalObjects(None, ObjectDirectory(self.settings.cache))
+        return LocalObjects(None, cache_at(self.settings.cache))
 
     def open_source(self, location: Location, rev: str | None) -> Source:
         """A registry at a revision (None: its default branch), with what git must fetch fetched."""
@@ -145,7 +146,7 @@ class Workspace:
         # checkout must go on, if only to that of a better one.
         values = () if self._environ.get(settings.CACHE_VARIABLE) else config.read(self.repository)
         cache = settings.build(values, None, self._environ).cache
-        return LocalObjects(self.own_objects, ObjectDirectory(cache))
+        return LocalObjects(self.own_objects, cache_at(cache))
 
     @cached_property
     def bringer(self) -> Bringer:
@@ -238,7 +239,7 @@ class Workspace:
         """
         hook = os.path.join(self.places.common_dir, "hooks", "pre-push")
         try:
-            with open(hook, "rb") as file:
+            with open(open_regular(hook), "rb") as file:
                 if b"git-datareg pre-push" in file.read(_HOOK_SIZE):
                     return ()
         except OSError:
@@ -264,8 +265,7 @@ class Workspace:
 
     def _tracked_text(self) -> bytes:
         try:
-            with open(os.path.join(self._directory, ".datareg"), "rb") as file:
-                return file.read()
+            return read_regular(os.path.join(self._directory, ".datareg"))
         except (FileNotFoundError, IsADirectoryError):
             if not _may_list(self.places.index_file, b".datareg"):
                 return b""

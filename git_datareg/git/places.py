@@ -61,8 +61,9 @@ def _git_dir_at(directory: str) -> str | None:
 
 
 def _first_line(directory: str, name: str) -> str | None:
-    try:
-        with open(os.path.join(directory, name), "rb") as file:
-            return os.fsdecode(file.read(8192).removesuffix(b"\n"))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    path = os.path.join(directory, name)
+    # Like git: to open a FIFO would wait for a writer.
+    if not os.path.isfile(path):
         return None
+    with open(path, "rb") as file:
+        return os.fsdecode(file.read(8192).removesuffix(b"\n"))

@@ -550,6 +550,22 @@ def test_the_repository_around_lends_its_cache_setting(
     assert len(list((tmp_path / "own-cache/objects").glob("*/*"))) == 1
 
 
+def test_the_repository_around_lends_its_cache_setting_to_mirrors_too(
+    source: Source, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = data("a plain file that a mirror leaves at its remote", 100_000)
+    source.work.write("large.txt", large)
+    source.publish()
+    source.remote.run("config", "uploadpack.allowFilter", "true")
+    monkeypatch.delenv("GIT_DATAREG_CACHE")
+    git = Git(here).init()
+    git.run("config", "datareg.cache", str(tmp_path / "own-cache"))
+    with githttp.serve(tmp_path) as url:
+        datareg(here, "get", f"{url}/gallery.git", "large.txt")
+    assert (here / "large.txt").read_bytes() == large
+    assert not Path(os.environ["XDG_CACHE_HOME"]).exists()
+
+
 def test_the_caller_may_be_elsewhere(source: Source, here: Path, tmp_path: Path) -> None:
     datareg(tmp_path, "-C", "here", "get", "../gallery.git", "model.bin")
     Git(tmp_path).run("-C", "here", "datareg", "get", "../gallery.git", "notes.txt")

@@ -702,3 +702,33 @@ def test_what_can_not_be_removed_stays_and_the_rest_goes(tmp_path: Path) -> None
     own = drop if os.geteuid() == 0 else []
     subprocess.run([*own, sys.executable, "-c", code, top], check=True)
     assert [str(path.relative_to(top)) for path in sorted(top.rglob("*"))] == ["kept", "kept/file"]
+
+
+def test_a_regular_file_is_read_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    assert files.read_regular(str(tmp_path / "file")) == b"content"
+    assert files.read_regular(os.fsencode(tmp_path / "link")) == b"content"
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in (".", "fifo", "device"):
+        with pytest.raises(IsADirectoryError) as caught:
+            files.read_regular(str(tmp_path / name))
+        assert caught.value.filename == str(tmp_path / name)
+        assert caught.value.strerror == "not a regular file"
+    for name in ("nothing", "file/below"):
+        with pytest.raises((FileNotFoundError, NotADirectoryError)):
+            files.read_regular(str(tmp_path / name))
+
+
+def test_a_file_that_becomes_a_fifo_before_it_is_opened_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    look = os.stat
+    monkeypatch.setattr(os, "stat", lambda path: look(tmp_path / "file"))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(IsADirectoryError):
+        files.open_regular(str(tmp_path / "fifo"))
+    assert len(os.listdir("/proc/self/fd")) == len(before)

@@ -69,6 +69,67 @@ def test_what_is_empty_or_could_be_an_option_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        *("ssh://-oProxyCommand=evil/x", "ssh://-oProxyCommand=evil@host/x", "git+ssh://-x/y"),
+        *("ssh://me@-oProxyCommand=evil/x", "ssh://[-oProxyCommand=evil]/x", "ssh://[-x]:22/y"),
+        *("SSH://-x/y", "ssh://-me:secret@host/x", "https://-host/x", "git://-host/x"),
+        *("me@-oProxyCommand=evil:x", "[-oProxyCommand=evil]:x", "[-me@host]:x", "[me@-host]:x"),
+        *("host:-x", "me@host:--upload-pack=evil", "datareg::ssh://-x/y", "s3://-bucket/x"),
+        # git takes the escapes away before it hands the parts to ssh.
+        *("ssh://%2doProxyCommand=evil/x", "ssh://me%40%2DoProxyCommand=evil/x"),
+        *("ssh://%2Dme@host/x", "https://%2dhost/x"),
+    ],
+)
+def test_no_part_of_a_url_can_be_taken_for_an_option(text: str) -> None:
+    with pytest.raises(UsageError, match=r"begins with a dash: [^\n]*$") as caught:
+        Location.parse(text)
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "ssh://host/-x",
+            "ssh://host/~-x",
+            "https://host/-x",
+            "ssh://me-@host-/x",
+            "me@host:x/-y",
+        ),
+        *("https://me:-secret@host/x", "https://host/x?-y", "./-x", "/-x", "file:///-x", "a/-b:-c"),
+    ],
+)
+def test_a_dash_elsewhere_is_a_dash(text: str) -> None:
+    assert Location.parse(text).url == text
+
+
+@pytest.mark.parametrize("escape", ["%0a", "%0A", "%0d", "%00", "%1b", "%7f"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        *("https://h{}ost/x", "https://host/x{}", "https://u{}:SECRET@host/x", "ssh://host{}/x"),
+        *(
+            "https://u:SECRET{}@host/x",
+            "s3://bucket/{}",
+            "https://host/x?y={}",
+            "datareg::ssh://h{}/",
+        ),
+        "file:///srv/x{}",
+    ],
+)
+def test_control_characters_are_refused_in_their_escapes_too(form: str, escape: str) -> None:
+    with pytest.raises(UsageError, match=r"^control characters in ") as caught:
+        Location.parse(form.format(escape))
+    assert "SECRET" not in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["/srv/%0a", "a%0ab", "host:a%0ab", "https://host/%250a%20"])
+def test_what_is_no_escape_or_no_control_character_is_left_alone(text: str) -> None:
+    assert Location.parse(text).url == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "file://",
         "file://data",
         "file://host/data",

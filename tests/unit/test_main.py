@@ -159,10 +159,36 @@ def test_a_directory_can_be_named_first_and_again(tmp_path: Path) -> None:
     assert run("-C", cwd=tmp_path).returncode == 2
 
 
-def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    done = run("-C", "nowhere", "env", cwd=tmp_path)
-    assert done.returncode != 0 and done.stdout == ""
-    assert done.stderr.startswith("git-datareg: error: ") and "nowhere" in done.stderr
+@pytest.mark.parametrize("directory", ["nowhere", "file", "file/below", "link"])
+def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path, directory: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "a").mkdir()
+    words = ["-C", "a", "-C", f"../{directory}", "list", "."]
+    done = run(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (3, "")
+    what = "a directory" if directory == "file" else "there"
+    said = f"can't change to ../{directory}: it is not {what}"
+    assert done.stderr == f"git-datareg: error: {said}\n"
+
+
+def test_an_empty_directory_is_the_current_one(tmp_path: Path) -> None:
+    # As git(1) has it.
+    git = Git(tmp_path / "a").init()
+    assert f"work tree: {git.path}" in run("-C", "a", "-C", "", "env", cwd=tmp_path).stdout
+
+
+def test_a_current_directory_that_is_gone_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    done = subprocess.run(
+        ["sh", "-c", "cd gone && rmdir ../gone && exec git-datareg env"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3
+    said = "the current directory is not there any more"
+    assert done.stderr == f"git-datareg: error: {said}\n"
 
 
 def test_options_are_not_abbreviated(tmp_path: Path) -> None:

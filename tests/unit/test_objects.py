@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from git_datareg.digest import digest_of
-from git_datareg.errors import IntegrityError
-from git_datareg.objects import LocalObjects, ObjectDirectory, is_object, remove_leftovers
+from git_datareg.errors import IntegrityError, UsageError
+from git_datareg.objects import (
+    LocalObjects,
+    ObjectDirectory,
+    cache_at,
+    is_object,
+    remove_leftovers,
+)
 from git_datareg.pointer import Pointer
 
 DATA = b"some data\r\n\0"
@@ -298,6 +304,25 @@ def test_a_whole_object_in_the_cache_stands_in_for_a_damaged_one(local: LocalObj
     with pytest.raises(IntegrityError, match=str(own)):
         local.find_whole(POINTER)
     assert (own.exists(), cached.exists()) == (True, False)
+
+
+def test_a_cache_without_a_place_is_empty_and_takes_nothing(local: LocalObjects) -> None:
+    without = local._replace(cache=cache_at(None))
+    assert without.find(POINTER) is without.read_whole(POINTER) is None
+    assert without.find_whole(POINTER) is None
+    for use in (
+        lambda: without.cache.put(POINTER, DATA),
+        without.cache.writer,
+        lambda: without.cache.path(POINTER.digest),
+        lambda: without.cache.root,
+    ):
+        with pytest.raises(UsageError, match="HOME is not set") as caught:
+            use()
+        assert caught.value.hints == ("set GIT_DATAREG_CACHE",)
+    assert without.find(POINTER) is None
+    path = store(own_of(local))
+    assert without.find_whole(POINTER) == str(path)
+    assert cache_at(local.cache.root).root == local.cache.root
 
 
 def test_an_object_that_goes_while_it_is_read_is_absent(

@@ -165,11 +165,11 @@ def test_the_cache_is_found(configured: str, environ: dict[str, str], cache: str
 
 
 @pytest.mark.parametrize("configured", ["", "~/cache"])
-def test_without_a_home_the_cache_must_be_named(configured: str) -> None:
+def test_without_a_home_there_is_no_cache_unless_it_is_named(configured: str) -> None:
     config = [ConfigValue("datareg.cache", configured, "x")] if configured else []
-    with pytest.raises(UsageError, match="HOME") as caught:
-        build(config, None, {})
-    assert "GIT_DATAREG_CACHE" in caught.value.hints[0]
+    for environ in ({}, {"HOME": ""}):
+        assert build(config, None, environ).cache is None
+    assert build(config, None, {"GIT_DATAREG_CACHE": "/env"}).cache == "/env"
     assert build([], None, {"XDG_CACHE_HOME": "/xdg"}).cache == "/xdg/git-datareg"
 
 

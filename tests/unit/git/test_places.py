@@ -76,3 +76,8 @@ def test_what_git_alone_can_tell_is_left_to_it(git: Git, tmp_path: Path) -> None
 def test_symlinks_on_the_way_make_no_other_repository(git: Git, tmp_path: Path) -> None:
     os.symlink(git.path, tmp_path / "link")
     assert places.find(str(tmp_path / "link"), {}) == places.find(str(git.path), {})
+
+
+def test_what_is_no_file_does_not_name_a_repository(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".git")
+    assert places.find(str(tmp_path), {}) is None
