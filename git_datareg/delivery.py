@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from git_datareg import files as files_module
 from git_datareg import origins, processes, registry, targets
 from git_datareg.downloads import download
 from git_datareg.errors import (
@@ -23,6 +22,7 @@ from git_datareg.errors import (
 from git_datareg.objects import LocalObjects
 from git_datareg.origins import Origins
 from git_datareg.registry import Source, SourceFile
+from git_datareg.removal import remove_tree
 from git_datareg.staging import Staging
 from git_datareg.symlinks import leads_out
 from git_datareg.transfer import Advance, Failure, no_progress
@@ -175,7 +175,7 @@ def _built_by_children(
                     raise IntegrityError("to be brought anew")
 
     if not all(processes.in_children(parts, work)):
-        files_module.remove_tree(new)
+        remove_tree(new)
         return {}
     top = os.fsencode(new) + b"/"
     return {each.path: os.lstat(top + each.path) for each in data}

@@ -21,6 +21,7 @@ from git_datareg.errors import (
     StorageUnavailableError,
     TargetExistsError,
 )
+from git_datareg.removal import remove_tree
 
 _TEMPORARY = ".datareg-new-"
 #: How much of the target's own name is in a temporary one; bytes.
@@ -111,7 +112,7 @@ def place_for(target: str) -> Iterator[Place]:
             try:
                 yield Place(absolute, directory)
             finally:
-                files.remove_tree(directory)
+                remove_tree(directory)
                 os.close(lock)
         except BaseException:
             for each in reversed(made):
@@ -179,6 +180,6 @@ def _remove_abandoned(parent: str, prefix: bytes) -> None:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                files.remove_tree(path)
+                remove_tree(path)
             finally:
                 os.close(descriptor)

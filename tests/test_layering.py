@@ -30,8 +30,8 @@ LAYERS = (
     # 1: values, pure
     "attributes digest gitconfig globs location login metafile pointer trust symlinks",
     # 2: edges
-    "files git git.* gitindex processes protocol protocol.* signals staging storage storage.*"
-    " targets workers worktree",
+    "files git git.* gitindex processes protocol protocol.* removal signals staging storage"
+    " storage.* targets workers worktree",
     # 3: services
     "arriving downloads layout objects presence settings transfer uploads",
     # 4: operations on a repository
@@ -62,7 +62,8 @@ WITHIN = {
     "storage.redirects": "storage.weburl",
     "processes": "signals",
     "staging": "files worktree",
-    "targets": "files",
+    "removal": "files",
+    "targets": "files removal",
     "worktree": "files",
     "layout": "objects",
     "arriving": "objects",

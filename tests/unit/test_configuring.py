@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from git_datareg import configuring
+from git_datareg.configuring import NewStorage
 from git_datareg.errors import (
     RefusedError,
     StorageNotConfiguredError,
@@ -41,8 +42,8 @@ def test_the_file_is_created_once(top: Path, opened: Repository) -> None:
 def test_a_storage_is_added_and_removed_with_its_being_the_default(
     top: Path, opened: Repository
 ) -> None:
-    configuring.add_storage(opened, "a", "s3://bucket", default=True)
-    configuring.add_storage(opened, "b", "s3://other", default=False)
+    configuring.add_storage(opened, NewStorage("a", "s3://bucket"), default=True)
+    configuring.add_storage(opened, NewStorage("b", "s3://other"), default=False)
     assert "\tstorage = a\n" in text(top)
     configuring.set_default_storage(opened, "b")
     assert "\tstorage = b\n" in text(top)
@@ -51,17 +52,39 @@ def test_a_storage_is_added_and_removed_with_its_being_the_default(
 
 
 def test_what_a_storage_may_not_be(opened: Repository) -> None:
-    configuring.add_storage(opened, "a", "/a", default=False)
+    configuring.add_storage(opened, NewStorage("a", "/a"), default=False)
     with pytest.raises(TargetExistsError):
-        configuring.add_storage(opened, "a", "/b", default=False)
+        configuring.add_storage(opened, NewStorage("a", "/b"), default=False)
     for name in ("", "a.b", "a b", 'a"'):
         with pytest.raises(UsageError, match="not a name"):
-            configuring.add_storage(opened, name, "/b", default=False)
+            configuring.add_storage(opened, NewStorage(name, "/b"), default=False)
     with pytest.raises(UsageError, match="credentials"):
-        configuring.add_storage(opened, "b", "https://user:secret@host/", default=False)
+        configuring.add_storage(opened, NewStorage("b", "https://user:secret@host/"), default=False)
     for change in (configuring.remove_storage, configuring.set_default_storage):
         with pytest.raises(StorageNotConfiguredError, match="no storage named 'c'"):
             change(opened, "c")
+
+
+def test_what_else_is_said_of_a_storage_is_there_for_all(top: Path, opened: Repository) -> None:
+    new = NewStorage("a", "s3://b", "https://s3.example.org", "r", True, ("*.a", "x"), ("*.c",))
+    configuring.add_storage(opened, new, default=False)
+    configuring.add_storage(opened, new, default=False)
+    assert sorted(text(top).partition('[storage "a"]\n\t')[2].strip().split("\n\t")) == [
+        "endpoint = https://s3.example.org",
+        "exclude = *.c",
+        "include = *.a",
+        "include = x",
+        "readonly = true",
+        "region = r",
+        "url = s3://b",
+    ]
+    # Who names the endpoint trusts it; others are asked to say so.
+    config = Git(top).out("config", "--local", "datareg.a.endpoint")
+    assert config == "https://s3.example.org"
+    with pytest.raises(UsageError, match="credentials"):
+        configuring.add_storage(
+            opened, NewStorage("c", "s3://b", "https://u:p@host"), default=False
+        )
 
 
 def test_the_threshold_is_kept_as_it_was_said(top: Path, opened: Repository) -> None:

@@ -547,7 +547,7 @@ def test_memory_stays_small_however_large_the_object_is(
 
     lean = Lean(None)
     monkeypatch.setattr(lean, "info", place.info)
-    monkeypatch.setattr(ObjectStorage, "_check", lambda self: None)
+    monkeypatch.setattr(ObjectStorage, "check", lambda self: None)
     tracemalloc.start()
     with open_stored(want(lean, pointer=pointer), cache) as stream:
         while stream.read(100_000):
