@@ -28,12 +28,12 @@ LAYERS = (
     # 0: faults
     "errors",
     # 1: values, pure
-    "attributes digest gitconfig globs location metafile pointer trust symlinks",
+    "attributes digest gitconfig globs location metafile pointer sshurl trust symlinks",
     # 2: edges
     "files git git.* gitindex processes protocol protocol.* signals staging storage storage.*"
     " targets worktree",
     # 3: services
-    "layout objects settings transfer",
+    "embedding layout objects settings transfer",
     # 4: operations on a repository
     "configuring filtering installing placing pushing remote sources streaming",
     # 5: operations across repositories
@@ -49,12 +49,17 @@ LAYERS = (
 WITHIN = {
     "metafile": "gitconfig location",
     "pointer": "digest",
+    "sshurl": "location",
     "trust": "location",
     "git.*": "git git.*",
     "protocol.filter": "protocol.pktline",
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
     "storage.*": "files storage",
+    # Over the ssh that git uses.
+    "storage.channel": "git git.ssh protocol.sftp",
+    "storage.handles": "protocol.sftp storage.channel",
+    "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles",
     "processes": "signals",
     "staging": "files worktree",
     "targets": "files",
@@ -109,7 +114,7 @@ IMPORTERS = {
 #: Names that reach out of the program: what -> who may use it, apart from the programs.
 USERS = {
     # A child's environment starts from ours.
-    "os.environ": "api git.process",
+    "os.environ": "api git.process git.ssh",
     "os.getenv": "api",
     "print": "",
     "sys.argv": "",

@@ -60,6 +60,9 @@ class Properties(NamedTuple):
     is_remote: bool = True
     #: Whether a part of a value costs no more than that part.
     has_ranges: bool = True
+    #: Whether of many who put one key at once exactly one gets True. Where not, a value that
+    #: another puts at the same moment may replace the first; each is whole all the same.
+    exclusive: bool = True
 
 
 class Info(NamedTuple):
@@ -111,8 +114,9 @@ class Storage(Protocol):
 
         All or nothing: until the whole value is stored, the key is absent,
         also after a crash. What is there is never replaced: of many who put
-        one key at once, one gets True. Raises IntegrityError when `source` has
-        more or fewer bytes; what `source` itself raises comes through as it is.
+        one key at once, one gets True (where the storage is `exclusive`).
+        Raises IntegrityError when `source` has more or fewer bytes; what
+        `source` itself raises comes through as it is.
         """
         ...
 
@@ -177,6 +181,10 @@ def _connected(location: Location, options: Options, writable: bool) -> Storage:
         from git_datareg.storage.memory import MemoryStorage
 
         return MemoryStorage.shared(location, writable=writable)
+    if location.scheme in ("ssh", "sftp"):
+        from git_datareg.storage.sftp import SftpStorage
+
+        return SftpStorage(location, options, writable=writable)
     raise StorageNotConfiguredError(
         f"no storage back end for {location.scheme}: {location}",
         "a directory (a path or file://) works in this version",

@@ -34,6 +34,7 @@ from git_datareg.errors import (
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Storage, checked, open_storage
+from tests.support import sshd
 
 KEY = "objects/ab/cdef"
 LARGE = os.urandom(1024) * 3000  # three chunks, the last one short
@@ -68,8 +69,27 @@ PLACES: dict[str, Callable[[Path], Place]] = {
 }
 
 
-@pytest.fixture(params=list(PLACES))
+@pytest.fixture(scope="module")
+def ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Sshd]:
+    with sshd.serve(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def over_sftp(ssh_server: sshd.Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setenv("GIT_SSH_COMMAND", ssh_server.command)
+    return Place(Location.parse(ssh_server.url(tmp_path / "a storage")), is_shared=True)
+
+
+#: Places that need a server, by the fixtures that give them.
+SERVED = {"sftp": "over_sftp"}
+
+
+@pytest.fixture(params=[*PLACES, *SERVED])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param in SERVED:
+        place: Place = request.getfixturevalue(SERVED[request.param])
+        return place
     return PLACES[request.param](tmp_path)
 
 
