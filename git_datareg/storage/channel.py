@@ -126,8 +126,7 @@ class Channel:
             self._ssh.hang_up()
             self._sending.release()
         if not self._is_over.wait(_GRACE):
-            self._ssh.stop()
-            self._is_over.wait()
+            self._give_up(self._fault or self._unavailable("the connection was closed here"))
 
     def _received(self, waiting: Waiting, *, is_patient: bool = False) -> sftp.Reply:
         while True:
@@ -135,7 +134,7 @@ class Channel:
                 reply = waiting.get(timeout=_IDLE)
             except Empty:
                 if not is_patient and time.monotonic() - self._last_heard >= _IDLE:
-                    self._give_up()
+                    self._give_up(self._unavailable(f"no word for {_IDLE:.0f} s"))
                 continue
             if reply is None:
                 raise self._broken()
@@ -147,9 +146,18 @@ class Channel:
         assert fault is not None, "it is told before anybody hears that it is over"
         return type(fault)(fault.message, *fault.hints)
 
-    def _give_up(self) -> None:
-        self._fault = self._fault or self._unavailable(f"no word for {_IDLE:.0f} s")
+    def _give_up(self, fault: StorageError) -> None:
+        """End it without waiting for the listener: a shell around ssh may die before ssh does."""
+        self._break(fault)
         self._ssh.stop()
+
+    def _break(self, fault: StorageError) -> None:
+        """Tell all who wait, and all who come, that it is over."""
+        self._fault = self._fault or fault
+        self._is_over.set()
+        while self._waiting:
+            with suppress(KeyError):
+                self._waiting.popitem()[1].put(None)
 
     def _write(self, data: bytes) -> None:
         with self._sending:
@@ -164,7 +172,7 @@ class Channel:
                     left = left[self._written(left) :]
             except BaseException:
                 # Half a packet makes the rest unintelligible.
-                self._ssh.stop()
+                self._give_up(self._unavailable("a request was broken off"))
                 raise
 
     def _written(self, data: memoryview) -> int:
@@ -174,12 +182,14 @@ class Channel:
             poll = select.poll()
             poll.register(self._ssh.input, select.POLLOUT)
             if not poll.poll(_IDLE * 1000):
-                self._give_up()
+                self._give_up(self._unavailable(f"nothing taken for {_IDLE:.0f} s"))
+            if self._fault is not None:
+                raise self._broken() from None
             return 0
         except OSError as error:
             # Why it is over shows at its other end.
             if not self._is_over.wait(_IDLE):
-                self._give_up()
+                self._give_up(self._unavailable("ssh is gone"))
             raise self._broken() from error
 
     def _listen(self) -> None:
@@ -195,14 +205,10 @@ class Channel:
         except (OSError, RemoteProtocolError) as error:
             said = str(error)
         finally:
-            code = self._ssh.ended()
-            self._fault = self._fault or self._ended(code, said)
-            self._is_over.set()
+            self._break(self._ended(self._ssh.ended(), said))
             # Nobody begins to send any more, and who does now has an end.
             with self._sending:
                 self._ssh.close()
-            while self._waiting:
-                self._waiting.popitem()[1].put(None)
 
     def _ended(self, code: int, said: str) -> StorageError:
         """Why it is over, as far as anybody has said."""
@@ -212,7 +218,7 @@ class Channel:
             return self._unavailable(words or "the connection ended")
         name = str(self._url.location)
         fault = _refusal(lines, self._url, ask=self._ask)
-        if fault is None and code == _NO_COMMAND:
+        if fault is None and code == _NO_COMMAND and "not found" in words:
             return StorageNotConfiguredError(
                 f"no ssh ({words}) for {name}", "look at GIT_SSH_COMMAND and core.sshCommand"
             )

@@ -12,7 +12,7 @@ import posixpath
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, cast
 
 from git_datareg.errors import (
@@ -104,8 +104,7 @@ class SftpStorage:
                 leftovers.clear()
                 return True
             finally:
-                if leftovers:
-                    channel.tell(*leftovers)
+                self._give_up(channel, leftovers)
 
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
@@ -210,7 +209,8 @@ class SftpStorage:
         if now is None:
             return
         for _, (name, attributes) in self._entries(channel, {"": incoming}):
-            if name.startswith(_PREFIX) and (attributes.mtime or now) < now - _DAY:
+            age = now - (now if attributes.mtime is None else attributes.mtime)
+            if name.startswith(_PREFIX) and age > _DAY:
                 channel.tell(sftp.remove(b"%s/%s" % (incoming, name)))
 
     def _make_directories(self, channel: Channel, root: bytes, key: str) -> None:
@@ -219,6 +219,12 @@ class SftpStorage:
             if char == "/" and key[:end] not in self._made:
                 channel.tell(sftp.make_directory(_path(root, key[:end])))
                 self._made.add(key[:end])
+
+    def _give_up(self, channel: Channel, leftovers: Sequence[sftp.Request]) -> None:
+        """Remove what a put leaves, as far as it can be; a fault that is on its way says more."""
+        with suppress(StorageError):
+            for each in [channel.send(request) for request in leftovers]:
+                channel.receive(each)
 
     def _name(self, channel: Channel, root: bytes, temporary: bytes, key: str) -> bool:
         """Give a whole file its name; False when that is taken."""

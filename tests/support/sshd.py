@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,9 +31,10 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 MaxStartups 100
-Subsystem sftp internal-sftp
 {more}
 """
+#: What `more` is unless a test says something else.
+SFTP = "Subsystem sftp internal-sftp"
 _CLIENT = """\
 Host *
     IdentityFile {directory}/user_key
@@ -48,15 +49,13 @@ _FOUND = shutil.which("sshd", path=os.environ.get("PATH", os.defpath) + ":/usr/s
 class Sshd:
     """A server; `directory` has its files and the client's, which tests may change."""
 
-    def __init__(self, directory: Path, more: str = "") -> None:
+    def __init__(self, directory: Path, more: str = SFTP) -> None:
         assert _FOUND is not None, "no sshd on this machine: apt-get install openssh-server"
         self.directory = directory
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.port = _free_port()
         self._more = more
-        self._child: subprocess.Popen[str] | None = None
-        #: What the server has logged.
-        self.log: list[str] = []
+        self._child: subprocess.Popen[bytes] | None = None
         for name in ("host_key", "user_key"):
             make_key(directory / name)
         public = (directory / "user_key.pub").read_text()
@@ -69,9 +68,9 @@ class Sshd:
         """What GIT_SSH_COMMAND is to be."""
         return shlex.join(["ssh", "-F", str(self.directory / "config")])
 
-    def url(self, path: Path, scheme: str = "ssh") -> str:
-        """The URL of a path of this machine, by the server."""
-        return f"{scheme}://{self.user}@127.0.0.1:{self.port}{quote(str(path))}"
+    def url(self, path: str | Path) -> str:
+        """The URL of an absolute path of this machine, by the server."""
+        return f"ssh://{self.user}@127.0.0.1:{self.port}{quote(str(path), safe='/~')}"
 
     def know(self, key: str) -> None:
         """Have the client know the key in the file of that name as the server's."""
@@ -86,26 +85,16 @@ class Sshd:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         config = self.directory / "sshd_config"
         config.write_text(_SERVER.format(port=self.port, directory=self.directory, more=self._more))
-        self._child = subprocess.Popen(
-            [str(_FOUND), "-D", "-e", "-f", str(config)],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._child.stderr is not None
-        for line in self._child.stderr:
-            self.log.append(line.rstrip())
-            if "Server listening on" in line:
-                break
-        else:
-            raise AssertionError("sshd did not start: " + "\n".join(self.log))
-        threading.Thread(target=self._listen, args=(self._child,), daemon=True).start()
-
-    def _listen(self, child: subprocess.Popen[str]) -> None:
-        assert child.stderr is not None
-        with child.stderr:
-            for line in child.stderr:
-                self.log.append(line.rstrip())
+        log = self.directory / "log"
+        with log.open("wb") as file:
+            self._child = subprocess.Popen(
+                [str(_FOUND), "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stderr=file
+            )
+        deadline = time.monotonic() + 30
+        while b"Server listening on" not in log.read_bytes():
+            is_alive = self._child.poll() is None and time.monotonic() < deadline
+            assert is_alive, f"sshd did not start: {log.read_text()}"
+            time.sleep(0.01)
 
     def kill(self) -> None:
         """End it and all its connections at once."""
@@ -118,13 +107,15 @@ class Sshd:
             self._child.wait()
             self._child = None
 
-    def connections(self) -> list[int]:
-        """The processes that serve connections."""
-        return descendants(self._child.pid) if self._child is not None else []
+    def freeze(self) -> None:
+        """Let the connections that there are go on without a word; new ones are served."""
+        assert self._child is not None
+        for pid in descendants(self._child.pid):
+            os.kill(pid, signal.SIGSTOP)
 
 
 @contextmanager
-def serve(directory: Path, more: str = "") -> Iterator[Sshd]:
+def serve(directory: Path, more: str = SFTP) -> Iterator[Sshd]:
     """A server that runs; `more` are lines of its configuration."""
     directory.mkdir(parents=True, exist_ok=True)
     server = Sshd(directory, more)
