@@ -58,7 +58,8 @@ WITHIN = {
     "storage.*": "files storage",
     # Over the ssh that git uses.
     "storage.channel": "git git.ssh protocol.sftp",
-    "storage.handles": "protocol.sftp storage.channel",
+    "storage.filesystems": "storage.dialects storage.exceptions storage.pieces",
+    "storage.handles": "protocol.sftp storage.channel storage.pieces",
     "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles",
     "processes": "signals",
     "staging": "files worktree",
@@ -104,7 +105,7 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
-    "fsspec": "filesystem",
+    "fsspec": "filesystem storage.filesystems",
     "importlib.metadata": "__init__ main ui commands.*",
     "logging": "",
     "subprocess": "git git.*",

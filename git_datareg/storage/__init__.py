@@ -185,7 +185,11 @@ def _connected(location: Location, options: Options, writable: bool) -> Storage:
         from git_datareg.storage.sftp import SftpStorage
 
         return SftpStorage(location, options, writable=writable)
+    from git_datareg.storage import filesystems
+
+    if filesystems.serves(location, options):
+        return filesystems.FileSystemStorage(location, options, writable=writable)
     raise StorageNotConfiguredError(
         f"no storage back end for {location.scheme}: {location}",
-        "a directory (a path or file://) works in this version",
+        "gs, az, abfs, webdav and more need: pip install 'git-datareg[fsspec]', and its package",
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from git_datareg.errors import StorageError
 from git_datareg.protocol import sftp
 from git_datareg.storage.channel import Channel, Waiting
+from git_datareg.storage.pieces import Pieces
 
 #: How many packets of data are under way; a connection of OpenSSH holds 2 MiB.
 _WINDOW = 12
@@ -18,41 +18,20 @@ _WINDOW = 12
 Fault = Callable[[sftp.Reply], StorageError]
 
 
-class Stream(io.RawIOBase):
+class Stream(Pieces):
     """The bytes of an open file from `start` to `end`, asked for ahead."""
 
     def __init__(self, channel: Channel, handle: bytes, start: int, end: int, fault: Fault) -> None:
+        super().__init__()
         self._channel = channel
         self._handle = handle
         self._next, self._end = start, end
         self._fault = fault
         self._asked: deque[tuple[int, int, Waiting]] = deque()
         self._window = 2
-        self._data = memoryview(b"")
         channel.users.append(None)
 
-    def readable(self) -> bool:
-        """See io.RawIOBase."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """See io.RawIOBase. Raises the StorageErrors of a channel, and what `fault` gives."""
-        view = memoryview(buffer).cast("B")
-        done = 0
-        # As a file does it: less only at the end.
-        while done < len(view) and (self._data or self._has_more()):
-            size = min(len(view) - done, len(self._data))
-            view[done : done + size] = self._data[:size]
-            self._data = self._data[size:]
-            done += size
-        return done
-
-    def _has_more(self) -> bool:
-        self._data = memoryview(self._fetched())
-        return bool(self._data)
-
     def _fetched(self) -> bytes:
-        """The next bytes; none when there are no more."""
         while self._next < self._end and len(self._asked) < self._window:
             size = min(self._channel.data_limit, self._end - self._next)
             self._ask(self._next, size)

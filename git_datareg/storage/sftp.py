@@ -172,9 +172,10 @@ class SftpStorage:
         if self._has_root:
             return
         parent = posixpath.dirname(root) or b"."
-        asked = [channel.send(sftp.stat(root)), channel.send(sftp.lstat(root))]
-        asked.append(channel.send(sftp.stat(parent)))
-        there, entry, above = map(channel.receive, asked)
+        # Itself at last: another's first put may just have made it.
+        requests = sftp.lstat(root), sftp.stat(parent), sftp.stat(root)
+        asked = [channel.send(request) for request in requests]
+        entry, above, there = map(channel.receive, asked)
         can_be_made = self.properties.writable and _is_absent(entry) and _is_directory(above)
         if not _is_directory(there) and not can_be_made:
             if isinstance(there, sftp.Status) and there.code == sftp.PERMISSION_DENIED:

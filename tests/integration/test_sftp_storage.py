@@ -678,7 +678,7 @@ def test_a_server_that_falls_silent_is_given_up(
     with pytest.raises(StorageUnavailableError, match="no word for"):
         storage.info(KEY)
     monkeypatch.setattr("git_datareg.storage.channel._IDLE", 60.0)
-    with pytest.raises(StorageUnavailableError, match="(no word|nothing taken) for"):
+    with pytest.raises(StorageUnavailableError, match=r"(no word|nothing taken) for"):
         storage.put("objects/new", broken(VALUE, freeze), len(VALUE))
     monkeypatch.setattr("git_datareg.storage.channel._IDLE", 60.0)
     assert [info.key for info in storage.list("")] == [KEY]
