@@ -33,7 +33,7 @@ LAYERS = (
     "files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
-    "arriving downloads layout objects presence settings transfer uploads",
+    "arriving downloads embedding layout objects presence settings transfer uploads",
     # 4: operations on a repository
     "configuring filtering installing placing pushing remote sources streaming",
     # 5: operations across repositories
@@ -49,6 +49,7 @@ LAYERS = (
 WITHIN = {
     "metafile": "gitconfig location",
     "pointer": "digest",
+    "sshurl": "location",
     "trust": "location",
     "git.*": "git git.*",
     "protocol.filter": "protocol.pktline",
@@ -60,6 +61,11 @@ WITHIN = {
     "storage.httpclient": "storage.answers storage.connections storage.credentials"
     " storage.redirects storage.weburl",
     "storage.redirects": "storage.weburl",
+    # Over the ssh that git uses.
+    "storage.channel": "git git.ssh protocol.sftp",
+    "storage.filesystems": "storage.dialects storage.exceptions storage.pieces",
+    "storage.handles": "protocol.sftp storage.channel storage.pieces",
+    "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles",
     "processes": "signals",
     "staging": "files worktree",
     "removal": "files",
@@ -109,7 +115,7 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
-    "fsspec": "filesystem",
+    "fsspec": "filesystem storage.filesystems",
     "importlib.metadata": "__init__ main ui commands.*",
     "logging": "",
     "subprocess": "git git.*",
@@ -120,7 +126,7 @@ IMPORTERS = {
 #: Names that reach out of the program: what -> who may use it, apart from the programs.
 USERS = {
     # A child's environment starts from ours.
-    "os.environ": "api git.process",
+    "os.environ": "api git.process git.ssh",
     "os.getenv": "api",
     "print": "",
     "sys.argv": "",

@@ -197,7 +197,15 @@ def _connected(location: Location, options: Options, writable: bool) -> Storage:
         from git_datareg.storage.http import HttpStorage
 
         return HttpStorage(location, options, writable=writable)
+    if location.scheme in ("ssh", "sftp"):
+        from git_datareg.storage.sftp import SftpStorage
+
+        return SftpStorage(location, options, writable=writable)
+    from git_datareg.storage import filesystems
+
+    if filesystems.serves(location, options):
+        return filesystems.FileSystemStorage(location, options, writable=writable)
     raise StorageNotConfiguredError(
         f"no storage back end for {location.scheme}: {location}",
-        "a directory (a path or file://) and http(s):// work in this version",
+        "gs, az, abfs, webdav and more need: pip install 'git-datareg[fsspec]', and its package",
     )
