@@ -17,7 +17,8 @@ from git_datareg.errors import ObjectNotFoundError, StorageUnavailableError
 from git_datareg.objects import ObjectDirectory, ObjectWriter, remove_leftovers
 from git_datareg.origins import Opener, Origins, Ways, fetch
 from git_datareg.pointer import Pointer
-from git_datareg.sources import Project, Sources
+from git_datareg.projects import Project
+from git_datareg.sources import Sources
 
 #: Git walks its whole list of delayed paths for each answer, so a few large
 #: answers cost less than many small ones.

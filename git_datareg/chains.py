@@ -16,8 +16,9 @@ from git_datareg.git import config, objects
 from git_datareg.imports import Target
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile
+from git_datareg.projects import Project
 from git_datareg.registry import Source
-from git_datareg.sources import Project, metafile_ids
+from git_datareg.sources import metafile_ids
 from git_datareg.standing import Opener
 
 _SUFFIX = SUFFIX.encode()

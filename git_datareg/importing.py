@@ -24,8 +24,8 @@ from git_datareg.installing import set_up
 from git_datareg.metafile import SUFFIX, Metafile
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pointer import Pointer
+from git_datareg.projects import Project
 from git_datareg.registry import Source, SourceFile
-from git_datareg.sources import Project
 from git_datareg.standing import Opener, State
 from git_datareg.transfer import Advance, no_progress
 

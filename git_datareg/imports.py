@@ -11,7 +11,7 @@ from git_datareg.filtering import is_data
 from git_datareg.git import index
 from git_datareg.git.repository import Repository
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
-from git_datareg.sources import Project
+from git_datareg.projects import Project
 from git_datareg.worktree import check_relative_path
 
 

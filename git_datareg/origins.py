@@ -19,8 +19,9 @@ from git_datareg.errors import DataregError
 from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
 from git_datareg.objects import ObjectDirectory
+from git_datareg.projects import Project
 from git_datareg.registry import Source
-from git_datareg.sources import Import, Project, Sources
+from git_datareg.sources import Import, Sources
 from git_datareg.transfer import Advance, Failure, no_progress
 
 #: How many registries are asked in turn; nobody means longer chains.

@@ -24,14 +24,10 @@ from git_datareg.layout import MARKER_KEY, ObjectStorage
 from git_datareg.location import Location
 from git_datareg.metafile import SUFFIX, Metafile, is_metafile
 from git_datareg.pointer import MAX_LENGTH, Pointer
-from git_datareg.sources import (
-    Project,
-    Sources,
-    configured_storages,
-    embedded,
-    storage_for_push,
-    storage_names,
-)
+from git_datareg.projects import Project
+from git_datareg.sources import Sources
+from git_datareg.sshurl import SCHEMES as SSH_SCHEMES
+from git_datareg.storages import configured_storages, embedded, storage_for_push, storage_names
 from git_datareg.transfer import Advance, Failure, no_progress, storage_faults
 from git_datareg.uploads import upload
 
@@ -85,7 +81,14 @@ def plan_push(
     remote-tracking branch counts if the remote still has it, and nothing does
     while its storage was never written to, since earlier pushes went elsewhere.
     """
-    return plan(project, new, _stored(project, remote, old), None) if new else Plan({})
+    if not new:
+        return Plan({})
+    if project.settings.default is None and remote.location.scheme in SSH_SCHEMES:
+        tracked = [commit for _, commit in _tracked(project, remote.name)]
+        # To ask that machine for its storage takes a connection, which most pushes don't need.
+        if not plan(project, new, [*old, *tracked], None).pointers:
+            return Plan({})
+    return plan(project, new, _stored(project, remote, old), None)
 
 
 def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str | None) -> Plan:

@@ -25,8 +25,9 @@ from git_datareg.git.repository import Repository
 from git_datareg.globs import is_chosen
 from git_datareg.location import Location
 from git_datareg.pointer import MAX_LENGTH, Pointer
+from git_datareg.projects import Project, Remote, open_project
 from git_datareg.settings import CACHE_VARIABLE
-from git_datareg.sources import Project, Remote, Sources, open_project
+from git_datareg.sources import Sources
 
 _KINDS = {"tree": "dir", "commit": "submodule"}
 _KIND_OF_MODE = {"040000": "tree", "160000": "commit"}

@@ -17,7 +17,7 @@ from git_datareg.git import config, objects, process
 from git_datareg.git.repository import Repository, open_foreign
 from git_datareg.location import HELPER_PREFIX, Location, check_repository
 from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref, Want
-from git_datareg.sources import embedded
+from git_datareg.storages import embedded
 
 #: Set for the gits that we start: the URL that they talk to.
 INNER_VARIABLE = "GIT_DATAREG_INNER_URL"

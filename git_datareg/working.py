@@ -23,7 +23,8 @@ from git_datareg.globs import is_chosen
 from git_datareg.objects import is_object
 from git_datareg.origins import Opener, Origins
 from git_datareg.pointer import MAX_LENGTH, Pointer
-from git_datareg.sources import Project, Sources
+from git_datareg.projects import Project
+from git_datareg.sources import Sources
 from git_datareg.transfer import Advance, Failure, no_progress
 
 _EXECUTABLE = "100755"

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from git_datareg.bringing import Bringer
     from git_datareg.git.repository import Repository
     from git_datareg.location import Location
+    from git_datareg.projects import Project
     from git_datareg.registry import Source
     from git_datareg.settings import Settings
-    from git_datareg.sources import Project
 
 #: Hooks are short; ours is all in its beginning.
 _HOOK_SIZE = 64 * 1024
@@ -274,7 +274,7 @@ class Workspace:
             return objects.blob_at(self.repository, "", ".datareg") or b""
 
     def _open_project(self, treeish: str | None) -> Project:
-        from git_datareg.sources import open_project
+        from git_datareg.projects import open_project
 
         return open_project(self.repository, self._environ, treeish)
 

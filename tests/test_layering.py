@@ -28,14 +28,15 @@ LAYERS = (
     # 0: faults
     "errors",
     # 1: values, pure
-    "attributes digest gitconfig globs location login metafile pointer trust symlinks",
+    "attributes digest gitconfig globs location login metafile pointer sshurl symlinks"
+    " trust",
     # 2: edges
     "files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
     "arriving downloads embedding layout objects presence settings transfer uploads",
     # 4: operations on a repository
-    "configuring filtering installing placing pushing remote sources streaming",
+    "configuring filtering installing placing projects pushing remote sources storages streaming",
     # 5: operations across repositories
     "bringing chains conflicts delivery importing imports listing mirror origins reading"
     " recording registry standing working",
@@ -49,6 +50,7 @@ LAYERS = (
 WITHIN = {
     "metafile": "gitconfig location",
     "pointer": "digest",
+    "sshurl": "location",
     "sshurl": "location",
     "trust": "location",
     "git.*": "git git.*",
@@ -79,8 +81,10 @@ WITHIN = {
     "uploads": "layout objects presence transfer",
     "bringing": "origins",
     "placing": "filtering",
-    "pushing": "sources",
-    "remote": "sources",
+    "storages": "projects",
+    "sources": "projects storages",
+    "pushing": "projects sources storages",
+    "remote": "projects storages",
     "working": "origins",
     "conflicts": "imports registry working",
     "delivery": "origins registry",

@@ -8,7 +8,7 @@ from git_datareg import pushing, ui
 from git_datareg.commands.parsing import add_jobs, add_progress
 from git_datareg.errors import StorageNotConfiguredError
 from git_datareg.location import Location
-from git_datareg.sources import Project
+from git_datareg.projects import Project
 from git_datareg.workspace import Workspace
 
 

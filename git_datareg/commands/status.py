@@ -13,7 +13,7 @@ from git_datareg.commands.printing import put, put_json
 from git_datareg.errors import DataregError, PartialError
 from git_datareg.git import objects
 from git_datareg.imports import Target
-from git_datareg.sources import Project
+from git_datareg.projects import Project
 from git_datareg.standing import Report
 from git_datareg.workspace import Workspace
 

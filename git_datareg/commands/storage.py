@@ -8,7 +8,8 @@ import sys
 
 from git_datareg import configuring, ui
 from git_datareg.commands.parsing import add_globs, add_json
-from git_datareg.sources import Project, embedded
+from git_datareg.projects import Project
+from git_datareg.storages import embedded
 from git_datareg.workspace import Workspace
 
 

@@ -54,5 +54,9 @@ class RefusingStorage:
         """See Storage."""
         self._refuse()
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage."""
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise self._fault

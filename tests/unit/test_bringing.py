@@ -24,8 +24,8 @@ from git_datareg.layout import object_key
 from git_datareg.location import Location
 from git_datareg.objects import LocalObjects, ObjectDirectory
 from git_datareg.pointer import Pointer
+from git_datareg.projects import Project
 from git_datareg.registry import Source
-from git_datareg.sources import Project
 from git_datareg.storage import Properties, memory
 from git_datareg.storage.memory import MemoryStorage
 from tests.support.gitrun import Git

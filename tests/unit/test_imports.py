@@ -8,7 +8,7 @@ import pytest
 from git_datareg import imports
 from git_datareg.errors import MetafileError, PathNotFoundError, UnsafePathError, UsageError
 from git_datareg.imports import Target
-from git_datareg.sources import Project
+from git_datareg.projects import Project
 from git_datareg.workspace import Workspace
 from tests.support.gitrun import Git
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from git_datareg import origins, registry, sources
+from git_datareg import origins, projects, registry
 from git_datareg.downloads import Want
 from git_datareg.errors import DataregError, ObjectNotFoundError
 from git_datareg.filtering import fingerprint
@@ -71,7 +71,7 @@ class Chain:
     def fetch(self) -> None:
         """Bring the object for the first repository."""
         here = repository.find(str(self.repositories[0].path))
-        project = sources.open_project(here, os.environ)
+        project = projects.open_project(here, os.environ)
         project = project._replace(local=LocalObjects(None, self.cache))
         known = Sources(project)
         ways = Origins(self.open).of_project(project, known)
@@ -145,7 +145,7 @@ def test_what_a_way_brings_is_brought_for_all_and_the_rest_told(chain: Chain) ->
     chain.store(1)
     absent = fingerprint(b"absent")
     here = repository.find(str(chain.repositories[0].path))
-    project = sources.open_project(here, os.environ)
+    project = projects.open_project(here, os.environ)
     ways = Origins(chain.open).of_project(project, Sources(project))
     failures = [
         Failure(pointer, path, ObjectNotFoundError(f"first {path!r}"))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from git_datareg import pushing, sources
+from git_datareg import projects, pushing
 from git_datareg.errors import ObjectNotFoundError, PartialError, PointerError
 from git_datareg.git import repository
 from git_datareg.location import Location
 from git_datareg.pointer import Pointer
+from git_datareg.projects import Project
 from git_datareg.pushing import Destination
-from git_datareg.sources import Project
 from tests.support.filtered import object_file, pointer
 from tests.support.gitrun import Git
 from tests.support.storages import Progress
@@ -35,7 +35,7 @@ def commit(git: Git, **files: bytes) -> str:
 
 
 def opened(git: Git) -> Project:
-    return sources.open_project(repository.find(str(git.path)), os.environ)
+    return projects.open_project(repository.find(str(git.path)), os.environ)
 
 
 def pointers(*contents: bytes) -> set[Pointer]:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from git_datareg import sources
+from git_datareg import projects, sources
+from git_datareg import storages as storages_module
 from git_datareg.digest import digest_of
 from git_datareg.errors import StorageNotConfiguredError, StorageReadOnlyError
 from git_datareg.git import repository
 from git_datareg.location import Location
 from git_datareg.pointer import Pointer
-from git_datareg.sources import Project, Sources
+from git_datareg.projects import Project
+from git_datareg.sources import Sources
 from tests.support.filtered import pointer
 from tests.support.gitrun import Git
 
@@ -27,7 +29,7 @@ def git(tmp_path: Path) -> Git:
 
 
 def opened(git: Git, treeish: str | None = None) -> Project:
-    return sources.open_project(repository.find(str(git.path)), os.environ, treeish)
+    return projects.open_project(repository.find(str(git.path)), os.environ, treeish)
 
 
 def configure(git: Git, text: str) -> None:
@@ -65,7 +67,7 @@ def test_a_foreign_repository_is_configured_by_its_head_and_the_user(
     configure(git, "\tstorage = here\n")
     git.run("config", "datareg.jobs", "3")
     monkeypatch.chdir(git.path)
-    project = sources.open_project(repository.open_foreign(str(git.path)), os.environ)
+    project = projects.open_project(repository.open_foreign(str(git.path)), os.environ)
     assert project.settings.default == "committed"
     assert project.settings.jobs != 3
     assert project.local.own is None
@@ -101,7 +103,7 @@ def test_the_default_remote_is_origin_or_the_only_one(git: Git) -> None:
 
 
 def store(git: Git, remote: str, name: str | None = None) -> str:
-    return str(sources.storage_for_push(opened(git), Location(remote), name))
+    return str(storages_module.storage_for_push(opened(git), Location(remote), name))
 
 
 def test_the_embedded_storage_is_in_the_remote(git: Git, tmp_path: Path) -> None:

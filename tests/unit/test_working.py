@@ -7,7 +7,7 @@ import pytest
 
 from git_datareg import working
 from git_datareg.errors import PathNotFoundError, PointerError, UsageError
-from git_datareg.sources import Project
+from git_datareg.projects import Project
 from git_datareg.workspace import Workspace
 from tests.support.filtered import configure, data, pointer
 from tests.support.gitrun import Git
