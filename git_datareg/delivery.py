@@ -25,7 +25,7 @@ from git_datareg.registry import Source, SourceFile
 from git_datareg.removal import remove_tree
 from git_datareg.staging import Staging
 from git_datareg.symlinks import leads_out
-from git_datareg.transfer import Advance, Failure, no_progress
+from git_datareg.transfer import SILENT, Failure, Progress
 from git_datareg.worktree import check_relative_path
 
 #: Objects of so many bytes are read, verified and written in one go.
@@ -38,7 +38,7 @@ def bring(
     local: LocalObjects,
     *,
     jobs: int,
-    advance: Advance = no_progress,
+    progress: Progress = SILENT,
 ) -> int:
     """Bring the objects of the files into the cache; returns how many were not here.
 
@@ -54,10 +54,13 @@ def bring(
         return 0
     sources = source.sources()
     wants = [sources.want(pointer, path) for pointer, path in absent.items()]
-    failures = download(wants, local.cache, jobs=jobs, advance=advance)
+    progress.expect(sum(pointer.size for pointer in absent), len(absent))
+    failures = download(wants, local.cache, jobs=jobs, advance=progress.advance)
     if failures:
         ways = Origins(source.open_other).of_source(source, sources)
-        failures = origins.download(failures, ways, local.cache, jobs=jobs, advance=advance)
+        failures = origins.download(
+            failures, ways, local.cache, jobs=jobs, advance=progress.advance
+        )
     if failures:
         raise combined(failures, f"from {source.location}")
     return len(absent)
@@ -254,7 +257,7 @@ def get(
     exclude: Sequence[str] = (),
     replace: bool = False,
     jobs: int,
-    advance: Advance = no_progress,
+    progress: Progress = SILENT,
 ) -> Delivered:
     """Deliver what lies at `path` of a source to `out`, all of it or nothing.
 
@@ -267,7 +270,7 @@ def get(
     check(source, wanted)
     target = target_of(source, path, out)
     targets.check_free(target, target, replace=replace)
-    fetched = bring(source, wanted, local, jobs=jobs, advance=advance)
+    fetched = bring(source, wanted, local, jobs=jobs, progress=progress)
     with targets.place_for(target) as place:
         build(source, wanted, place.new, local)
         place.put_in_place(replace=replace)

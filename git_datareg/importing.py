@@ -27,7 +27,7 @@ from git_datareg.pointer import Pointer
 from git_datareg.projects import Project
 from git_datareg.registry import Source, SourceFile
 from git_datareg.standing import Opener, State
-from git_datareg.transfer import Advance, no_progress
+from git_datareg.transfer import SILENT, Progress
 
 _CHUNK = 1024 * 1024
 #: Bytes of plain files that are in memory at once, or one file.
@@ -62,7 +62,7 @@ def add(
     download: bool = True,
     vendor: bool = False,
     jobs: int,
-    advance: Advance = no_progress,
+    progress: Progress = SILENT,
 ) -> Changes:
     """Import what lies at `path` of a source; writes the metafile and stages all of it.
 
@@ -94,7 +94,7 @@ def add(
     )
     metafile = _hinted(metafile, source, wanted)
     return _bring_about(
-        project, source, wanted, target, metafile, download=download, jobs=jobs, advance=advance
+        project, source, wanted, target, metafile, download=download, jobs=jobs, progress=progress
     )
 
 
@@ -106,7 +106,7 @@ def update(
     replace: bool = False,
     download: bool = True,
     jobs: int,
-    advance: Advance = no_progress,
+    progress: Progress = SILENT,
 ) -> Changes:
     """Bring an import to what its source is now; all or nothing.
 
@@ -126,7 +126,7 @@ def update(
         conflicts.refuse_local_changes(target, metafile, source, wanted)
     new = _hinted(metafile._replace(commit=state.commit, rev=state.rev), source, wanted)
     return _bring_about(
-        project, source, wanted, target, new, download=download, jobs=jobs, advance=advance
+        project, source, wanted, target, new, download=download, jobs=jobs, progress=progress
     )
 
 
@@ -158,7 +158,7 @@ def _bring_about(
     *,
     download: bool,
     jobs: int,
-    advance: Advance,
+    progress: Progress,
 ) -> Changes:
     """Make target, metafile and index what they are to be.
 
@@ -176,7 +176,7 @@ def _bring_about(
     if download:
         needed = wanted if metafile.vendor else [each for each in wanted if each.path not in kept]
         _save_moved(project, needed, unchanged, ids)
-        fetched = delivery.bring(source, needed, project.local, jobs=jobs, advance=advance)
+        fetched = delivery.bring(source, needed, project.local, jobs=jobs, progress=progress)
     held = {entry.id for entry in before.values()}
     _store_blobs(repository, source, [each for each in wanted if ids[each.blob] not in held])
     files = wanted if download else [each._replace(pointer=None) for each in wanted]

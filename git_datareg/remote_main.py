@@ -143,6 +143,7 @@ class Helper:
         needed = pushing.plan_push(project, new, old, destination)
         show = None if self._options.is_set("progress") else False
         with ui.Progress("uploading", needed.size, show=show) as progress:
+            progress.expect(needed.size, len(needed.pointers))
             stored = pushing.store(project, needed, destination.location, advance=progress.advance)
         if stored is not None and stored.new and self._options.verbosity:
             ui.say(f"{ui.count(stored.new, 'object')} stored in {stored}")

@@ -40,6 +40,29 @@ def no_progress(size: int, objects: int) -> None:
     """An `Advance` that tells nobody."""
 
 
+class Progress(Protocol):
+    """Somebody who is told how it goes on; by any thread."""
+
+    def expect(self, size: int, objects: int) -> None:
+        """So many bytes are to be moved, in so many objects."""
+
+    def advance(self, size: int, objects: int) -> None:
+        """See `Advance`."""
+
+
+class _Silent:
+    """Tells nobody."""
+
+    def expect(self, size: int, objects: int) -> None:
+        """See Progress."""
+
+    def advance(self, size: int, objects: int) -> None:
+        """See Progress."""
+
+
+SILENT: Progress = _Silent()
+
+
 class Job(Protocol):
     """Something to do for an object."""
 

@@ -105,6 +105,7 @@ class Progress:
         self._bar: tqdm[NoReturn] | None = None
         self._lock: Lock | None = None
         self._files = 0
+        self._all_files: int | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, action: str, total: int | None = None) -> Progress:
@@ -136,12 +137,20 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def expect(self, size: int, files: int) -> None:
+        """So many bytes are to come, in so many files."""
+        if self._bar is not None and self._lock is not None:
+            with self._lock:
+                self._bar.total = size
+                self._all_files = files
+
     def advance(self, size: int, files: int) -> None:
         """So many more bytes have come (or fewer, where some must come again), and files."""
         if self._bar is not None and self._lock is not None:
             with self._lock:
                 self._files += files
-                self._bar.set_postfix_str(count(self._files, "file"), refresh=False)
+                of_all = "" if self._all_files is None else f"/{self._all_files}"
+                self._bar.set_postfix_str(f"files: {self._files}{of_all}", refresh=False)
                 self._bar.update(size)
 
 

@@ -25,7 +25,7 @@ from git_datareg.origins import Opener, Origins
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.projects import Project
 from git_datareg.sources import Sources
-from git_datareg.transfer import Advance, Failure, no_progress
+from git_datareg.transfer import SILENT, Failure, Progress
 
 _EXECUTABLE = "100755"
 
@@ -75,7 +75,7 @@ def fetch(
     opener: Opener | None = None,
     treeish: str | None = None,
     jobs: int | None = None,
-    advance: Advance = no_progress,
+    progress: Progress = SILENT,
 ) -> list[Failure]:
     """Bring the objects of files into the cache; returns what failed.
 
@@ -86,11 +86,14 @@ def fetch(
     sources = Sources(project, treeish)
     missing = [file for file in files if project.local.find(file.pointer) is None]
     wants = [sources.want(file.pointer, file.path) for file in missing]
-    failures = download(wants, project.local.cache, jobs=jobs, advance=advance)
+    unique = {file.pointer for file in missing}
+    progress.expect(sum(pointer.size for pointer in unique), len(unique))
+    cache, advance = project.local.cache, progress.advance
+    failures = download(wants, cache, jobs=jobs, advance=advance)
     if not failures or opener is None:
         return failures
     ways = Origins(opener).of_project(project, sources)
-    return origins.download(failures, ways, project.local.cache, jobs=jobs, advance=advance)
+    return origins.download(failures, ways, cache, jobs=jobs, advance=advance)
 
 
 def checkout(

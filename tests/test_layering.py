@@ -28,8 +28,7 @@ LAYERS = (
     # 0: faults
     "errors",
     # 1: values, pure
-    "attributes digest gitconfig globs location login metafile pointer sshurl symlinks"
-    " trust",
+    "attributes digest gitconfig globs location login metafile pointer sshurl symlinks trust",
     # 2: edges
     "files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
@@ -50,7 +49,6 @@ LAYERS = (
 WITHIN = {
     "metafile": "gitconfig location",
     "pointer": "digest",
-    "sshurl": "location",
     "sshurl": "location",
     "trust": "location",
     "git.*": "git git.*",

@@ -61,7 +61,7 @@ def fetch(
                 opener=workspace.open_source,
                 treeish=commit,
                 jobs=arguments.jobs,
-                advance=progress.advance,
+                progress=progress,
             )
         failed |= {each.pointer: each for each in failures}
         fetched += len(missing) - len(failures)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             exclude=arguments.exclude,
             replace=arguments.force,
             jobs=arguments.jobs or workspace.settings.jobs,
-            advance=progress.advance,
+            progress=progress,
         )
     if not arguments.quiet:
         ui.say(f"{ui.count(done.files, 'file')} ({ui.size(done.size)}) in {ui.show(done.target)}")

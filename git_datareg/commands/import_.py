@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             download=not arguments.no_download,
             vendor=arguments.vendor,
             jobs=arguments.jobs or project.settings.jobs,
-            advance=progress.advance,
+            progress=progress,
         )
     if not arguments.quiet:
         files = ui.count(changes.added + changes.changed, "file")

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     name = None if arguments.remote == arguments.url else arguments.remote
     needed = pushing.plan_push(project, new, old, pushing.Destination(remote, name))
     with ui.Progress("uploading", needed.size) as progress:
+        progress.expect(needed.size, len(needed.pointers))
         stored = pushing.store(project, needed, remote, advance=progress.advance)
     if stored is not None and stored.new:
         ui.say(f"{ui.count(stored.new, 'object')} stored in {stored}")

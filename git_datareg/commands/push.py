@@ -31,6 +31,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         refs = arguments.refs or ["HEAD"]
         needed = pushing.plan(project, [project.repository.resolve(ref) for ref in refs], [], None)
     with ui.Progress.of(arguments, "uploading", needed.size) as progress:
+        progress.expect(needed.size, len(needed.pointers))
         stored = pushing.store(
             project,
             needed,

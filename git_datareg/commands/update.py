@@ -106,7 +106,7 @@ def _update(
             replace=arguments.force,
             download=not arguments.no_download,
             jobs=arguments.jobs or project.settings.jobs,
-            advance=progress.advance,
+            progress=progress,
         )
 
 

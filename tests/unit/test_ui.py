@@ -137,14 +137,15 @@ def test_progress_is_silent_unless_asked_for(capfd: pytest.CaptureFixture[str]) 
 def test_progress_that_is_asked_for_is_shown_on_stderr() -> None:
     code = (
         "from git_datareg import ui\n"
-        "with ui.Progress('fetching', 2048, show=True) as progress:\n"
+        "with ui.Progress('fetching', show=True) as progress:\n"
+        "    progress.expect(2048, 3)\n"
         "    progress.advance(2048, 1)\n"
         "    progress.advance(-1024, 0)\n"
         "    progress.advance(1024, 1)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "fetching: 100%" in done.stderr
-    assert "2 files" in done.stderr
+    assert "files: 2/3" in done.stderr
     assert done.stdout == ""
 
 
