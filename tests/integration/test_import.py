@@ -803,8 +803,7 @@ def test_a_chain_of_registries_elsewhere_is_followed(
 SIZES = [1 << 10, 100_000, (1 << 20) - 1, 1 << 20, 3 << 20]
 
 
-@pytest.mark.parametrize("ours", ["sha1", "sha256"])
-@pytest.mark.parametrize("crlf", ["false", "true"])
+@pytest.mark.parametrize(("ours", "crlf"), [("sha1", "false"), ("sha256", "true")])
 def test_files_of_all_sizes_and_kinds_need_no_second_look(
     source: Source, tmp_path: Path, ours: str, crlf: str
 ) -> None:
