@@ -33,17 +33,31 @@ _DENIED = frozenset((errno.EACCES, errno.EPERM, errno.EROFS))
 def check_free(target: str, name: str, *, replace: bool) -> None:
     """Raise TargetExistsError for a target that is there, unless it may be replaced.
 
-    A Git repository never is, nor a device, a pipe or a socket: RefusedError.
-    `name` is for messages.
+    A Git repository never is, nor a device, a pipe or a socket, nor what would
+    have to be a directory on the way to the target: RefusedError. `name` is for
+    messages.
     """
     if os.path.lexists(os.path.join(target, ".git")):
         raise RefusedError(f"a Git repository is there: {name}", "remove it by hand")
     if not os.path.lexists(target):
+        _check_parents(target)
         return
     if not replace:
         raise _exists(name)
     if stat.S_IFMT(os.lstat(target).st_mode) not in _REPLACEABLE:
         raise RefusedError(f"neither a file nor a directory: {name}", "use -o for another target")
+
+
+def _check_parents(target: str) -> None:
+    """Refuse a target below something that is no directory; else it is told after all is fetched.
+
+    The target has no slash at its end.
+    """
+    parent = os.path.dirname(target)
+    while parent and not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if parent and not os.path.isdir(parent):
+        raise RefusedError(f"not a directory: {parent}", "use -o for another target")
 
 
 def _exists(target: str) -> TargetExistsError:

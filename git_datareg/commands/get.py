@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--out",
         metavar="OUT",
-        help="where to: a new name, or a directory (default: the path's name, here)",
+        help="where to: a new name, or a directory to put it in, which is there or ends with"
+        " a slash (default: the path's name, here)",
     )
     parser.add_argument("-f", "--force", action="store_true", help="replace an existing target")
     parser.add_argument(

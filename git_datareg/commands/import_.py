@@ -13,7 +13,11 @@ from git_datareg.workspace import Workspace
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument(
-        "-o", "--out", metavar="OUT", help="where to (default: the path's name, here)"
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="where to: a new name, or a directory to put it in, which is there or ends with"
+        " a slash (default: the path's name, here)",
     )
     parser.add_argument("-f", "--force", action="store_true", help="replace an existing target")
     parser.add_argument(

@@ -155,6 +155,22 @@ def test_out_names_the_target_or_a_directory_for_it(
     assert below(here) == {f"{place}/{name}": content for name, content in FACES_NEW.items()}
 
 
+@pytest.mark.parametrize("options", [[], ["-f"]])
+@pytest.mark.parametrize("out", ["file/", "file/sub", "file/sub/deep", "link/x", "pipe/"])
+def test_a_directory_can_not_be_made_of_what_is_none(
+    source: Source, here: Path, home: Path, out: str, options: list[str]
+) -> None:
+    (here / "file").write_bytes(b"mine")
+    (here / "link").symlink_to("nowhere")
+    os.mkfifo(here / "pipe")
+    before = below(here)
+    done = datareg(here, "get", *options, source.url, "faces", "-o", out, check=False)
+    fault(done, 4, f"not a directory: {out.partition('/')[0]}\nhint: use -o for another target")
+    assert below(here) == before
+    # It is told before anything is fetched.
+    assert not (home / "datareg-cache/objects").exists()
+
+
 def _occupy(path: Path, kind: str) -> None:
     match kind:
         case "file":

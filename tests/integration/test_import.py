@@ -425,6 +425,8 @@ def test_an_unwritable_directory_is_one_line_and_nothing_is_left(source: Source,
         (["{}", "model.bin", "-o", "x.datareg"], 4, "a meaning of its own"),
         (["{}", "faces/latest.jpg"], 4, "symlink leads out"),
         (["{}", "faces", "-o", ""], 2, "empty name"),
+        (["{}", "faces", "-o", "README/"], 4, "/README\nhint: "),
+        (["{}", "faces", "-f", "-o", "README/x/y"], 4, "not a directory: "),
         (["{}", "/faces"], 3, "not a path inside a registry"),
         (["{}", "../faces"], 3, "not a path inside a registry"),
     ],
@@ -803,8 +805,7 @@ def test_a_chain_of_registries_elsewhere_is_followed(
 SIZES = [1 << 10, 100_000, (1 << 20) - 1, 1 << 20, 3 << 20]
 
 
-@pytest.mark.parametrize("ours", ["sha1", "sha256"])
-@pytest.mark.parametrize("crlf", ["false", "true"])
+@pytest.mark.parametrize(("ours", "crlf"), [("sha1", "false"), ("sha256", "true")])
 def test_files_of_all_sizes_and_kinds_need_no_second_look(
     source: Source, tmp_path: Path, ours: str, crlf: str
 ) -> None:

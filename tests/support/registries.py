@@ -25,6 +25,8 @@ FILES = {
     "data/sub/deep.dat": data("deep"),
     "plain.txt": b"plain\n",
 }
+#: With these, commits of the same content have the same id.
+SAME_TIME = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2001-02-03T04:05:06Z")
 #: What `data/small.dat` was in the first commit, the tag v1.
 OLD_SMALL = data("small, old")
 
