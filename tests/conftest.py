@@ -21,6 +21,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.support.s3server import S3Servers
+
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
@@ -149,3 +151,13 @@ def home(
     _seal(monkeypatch, path, tmp_path_factory.getbasetemp())
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_servers(
+    sealed_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Servers]:
+    """S3 servers on loopback, each started when it is first asked for."""
+    servers = S3Servers(tmp_path_factory.mktemp("s3"))
+    yield servers
+    servers.close()

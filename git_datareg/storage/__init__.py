@@ -139,6 +139,13 @@ class Storage(Protocol):
         """A URL that names the value; nothing is looked up."""
         ...
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """A URL that anybody may GET for so many seconds; None where there is no such thing.
+
+        The storage itself is not asked.
+        """
+        ...
+
 
 def checked(key: str) -> str:
     """The key itself; raises ValueError for one that could lead out of a storage."""
@@ -177,7 +184,11 @@ def _connected(location: Location, options: Options, writable: bool) -> Storage:
         from git_datareg.storage.memory import MemoryStorage
 
         return MemoryStorage.shared(location, writable=writable)
+    if location.scheme == "s3":
+        from git_datareg.storage.s3 import S3Storage
+
+        return S3Storage(location, options, writable=writable)
     raise StorageNotConfiguredError(
         f"no storage back end for {location.scheme}: {location}",
-        "a directory (a path or file://) works in this version",
+        "a directory (a path or file://) or s3://BUCKET/PREFIX works in this version",
     )

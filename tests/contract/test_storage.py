@@ -34,6 +34,7 @@ from git_datareg.errors import (
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Storage, checked, open_storage
+from tests.support.s3server import S3Servers
 
 KEY = "objects/ab/cdef"
 LARGE = os.urandom(1024) * 3000  # three chunks, the last one short
@@ -68,9 +69,19 @@ PLACES: dict[str, Callable[[Path], Place]] = {
 }
 
 
-@pytest.fixture(params=list(PLACES))
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return PLACES[request.param](tmp_path)
+#: Places on an S3 server: the server's name by that of the place.
+S3_PLACES = {"s3-seaweedfs": "seaweedfs", "s3-moto": "moto"}
+
+
+@pytest.fixture(params=[*PLACES, *S3_PLACES])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    if request.param in PLACES:
+        return PLACES[request.param](tmp_path)
+    servers: S3Servers = request.getfixturevalue("s3_servers")
+    server = servers.get(S3_PLACES[request.param])
+    for name, value in server.environ.items():
+        monkeypatch.setenv(name, value)
+    return Place(Location(server.new_place()), is_shared=True)
 
 
 @pytest.fixture
@@ -332,7 +343,7 @@ class Source(io.RawIOBase):
     def read(self, size=-1):
         self.left -= 1
         if not self.left: os.kill(os.getpid(), signal.SIGKILL)
-        return b"x" * size
+        return b"x" * min(size, 1024 * 1024)
 open_storage(Location(sys.argv[1])).put(sys.argv[2], Source(), 10 * 1024 * 1024)
 """
 
