@@ -37,7 +37,7 @@ GIT_CONFIG = """\
 
 #: Whatever begins so could steer git, our program or a client library.
 OUTSIDE_PREFIXES = ("GIT_", "XDG_", "AWS_", "SSH_")
-OUTSIDE_NAMES = ("EDITOR", "VISUAL", "PAGER", "LANGUAGE")
+OUTSIDE_NAMES = ("EDITOR", "VISUAL", "PAGER", "LANGUAGE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def _is_from_outside(name: str) -> bool:

@@ -39,12 +39,14 @@ _STEERING = (
 
 
 class Timeouts(NamedTuple):
-    """How long to wait, in seconds."""
+    """How long to wait: in seconds, but for `slowest`."""
 
     #: For a connection.
     connect: float = 10.0
     #: For the next byte, however long the whole takes.
     idle: float = 30.0
+    #: The slowest upload that is waited for, in bytes per second.
+    slowest: int = 64 * 1024
 
 
 class Access(NamedTuple):
@@ -158,16 +160,12 @@ class Account:
     def _own_endpoint(self) -> str:
         """Where the user's own configuration leads to, whatever the options say."""
         if not self._is_plain:
-            client = self._client(None, is_signed=False)
-            return str(client.meta.endpoint_url)
+            return str(self._client(None, is_signed=False).meta.endpoint_url)
         return _endpoint_of(os.environ) or _aws_endpoint(self._region)
 
     def _url(self) -> str:
         if not self._is_plain:
-            client = self._client(self._options.endpoint, is_signed=False)
-            named = {"Bucket": self._bucket, "Key": "k"}
-            url: str = client.generate_presigned_url("get_object", Params=named)
-            return url.partition("?")[0].removesuffix("/k")
+            return self._url_by_botocore()
         configured = self._options.endpoint or _endpoint_of(os.environ)
         check(Options(endpoint=configured))
         endpoint = (configured or _aws_endpoint(self._region)).rstrip("/")
@@ -178,6 +176,23 @@ class Account:
             is_path = configured is not None or "." in self._bucket
         place = f"{rest}/{self._bucket}" if is_path else f"{self._bucket}.{rest}"
         return f"{scheme.lower()}://{place}"
+
+    def _url_by_botocore(self) -> str:
+        """As botocore would ask for a key: by all of its rules, up to the sending."""
+
+        class Made(Exception):
+            pass
+
+        def stop(request: Any, **_: Any) -> None:
+            raise Made(request.url)
+
+        client = self._client(self._options.endpoint, is_signed=False)
+        client.meta.events.register("before-send.s3.HeadObject", stop)
+        try:
+            client.head_object(Bucket=self._bucket, Key="k")
+        except Made as made:
+            return str(made).removesuffix("/k")
+        raise AssertionError("botocore has sent a request that was stopped")
 
     def _credentials(self) -> Callable[[], S3Credential] | None:
         if not self.is_signed:
@@ -236,9 +251,10 @@ class Account:
         if self._options.path_style is not None:
             own["addressing_style"] = styles[self._options.path_style]
         config = Config(
-            signature_version=None if is_signed else UNSIGNED,
+            signature_version="s3v4" if is_signed else UNSIGNED,
             connect_timeout=self._timeouts.connect,
-            read_timeout=self._timeouts.idle,
+            # Some servers put the parts together before they answer.
+            read_timeout=2 * self._timeouts.idle,
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=16,
             # Each part has its MD5; more is not understood everywhere.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 #: Uploads of up to so many bytes share a limit of time; larger ones have another.
 _SMALL = 1024 * 1024
 _LARGE = 16 * _SMALL
-#: The slowest upload that is waited for, bytes per second.
-_SLOWEST = 64 * 1024
 #: A download may take as long as it likes, while its bytes come.
 _NO_LIMIT = timedelta(days=7)
 
@@ -105,7 +103,7 @@ class Bucket:
             if self._route is not old:
                 # Another thread has looked before.
                 return True
-            region = old.region_found
+            region = old.region()
             if region is None or region == old.access.region:
                 return False
             self._route = self._routed(self._options._replace(region=region))
@@ -144,9 +142,13 @@ class Route:
         with self._lock:
             return self._client
 
+    def region(self) -> str | None:
+        """The region that the server says the bucket is in; it is asked once."""
+        with self._lock:
+            return self._region
+
     @cached_property
-    def region_found(self) -> str | None:
-        """The region that the server says the bucket is in."""
+    def _region(self) -> str | None:
         return self._account.bucket_region()
 
     @cached_property
@@ -162,7 +164,7 @@ class Route:
         return self._store({"timeout": self._limit(_LARGE)})
 
     def _limit(self, size: int) -> timedelta:
-        return timedelta(seconds=self._timeouts.idle + size / _SLOWEST)
+        return timedelta(seconds=self._timeouts.idle + size / self._timeouts.slowest)
 
     def _store(self, limits: ClientConfig) -> S3Store:
         from obstore.store import S3Store

@@ -103,7 +103,6 @@ def put(target: Target, source: BinaryIO, size: int, budget: Budget) -> bool:
     refuses, and whatever `source` raises.
     """
     upload = _Upload(target, size, budget)
-    upload.begin()
     try:
         upload.send(source)
         return upload.complete()
@@ -138,12 +137,11 @@ class _Upload:
         self._sent: dict[int, set[str]] = {}
         self._id = ""
 
-    def begin(self) -> None:
-        """Take up what an earlier try has left, or begin anew."""
-        self._id = self._found() or self._begun()
-
     def send(self, source: BinaryIO) -> None:
-        """Send all parts that aren't there yet; when it returns or raises, no thread is left."""
+        """Send all parts that aren't there yet; when it returns or raises, no thread is left.
+
+        The first part tells whether what an earlier try has left is the same value.
+        """
         threads: list[threading.Thread] = []
         try:
             for number in range(1, self._count + 1):
@@ -180,9 +178,10 @@ class _Upload:
         return True
 
     def abort(self) -> None:
-        """Have the server forget all parts, if it can be reached."""
+        """Have the server forget all parts, if there is an upload and it can be reached."""
         with suppress(Rejected):
-            self._call("abort_multipart_upload")
+            if self._id:
+                self._call("abort_multipart_upload")
 
     @property
     def _count(self) -> int:
@@ -195,18 +194,19 @@ class _Upload:
         told = self._target.call(
             "create_multipart_upload", Key=self._target.key, **self._target.attributes
         )
-        return str(told["UploadId"])
+        return _given(told, "UploadId")
 
-    def _found(self) -> str | None:
-        """An upload of this key that was not ended, with parts as ours; the newest."""
+    def _found(self, first: str) -> str | None:
+        """The newest upload of this key that was not ended and whose first part has this MD5."""
         if not self._target.has_md5:
             return None
         try:
             told = self._target.call("list_multipart_uploads", Prefix=self._target.key)
             found = [each for each in told.get("Uploads", ()) if self._is_ours(each)]
             for each in sorted(found, key=lambda each: each["Initiated"], reverse=True):
-                self._sent = self._parts_of(each["UploadId"])
-                if self._sent:
+                parts = self._parts_of(each["UploadId"])
+                if first in parts.get(1, ()):
+                    self._sent = parts
                     return str(each["UploadId"])
         except Rejected as error:
             # Not allowed, or unknown to this server: all parts are sent.
@@ -241,6 +241,8 @@ class _Upload:
         self._budget.take(length)
         try:
             data = _piece(source, length, self._target.name)
+            if number == 1:
+                self._id = self._found(_md5(data).hexdigest()) or self._begun()
             thread = threading.Thread(target=self._part, args=(number, data), daemon=True)
             thread.start()
         except BaseException:
@@ -253,7 +255,7 @@ class _Upload:
         try:
             if self._fault:
                 return
-            digest = hashlib.md5(data, usedforsecurity=False)
+            digest = _md5(data)
             if digest.hexdigest() in self._sent.get(number, ()):
                 self._tags[number] = f'"{digest.hexdigest()}"'
                 return
@@ -263,7 +265,7 @@ class _Upload:
                 Body=data,
                 ContentMD5=base64.b64encode(digest.digest()).decode(),
             )
-            self._tags[number] = told["ETag"]
+            self._tags[number] = _given(told, "ETag")
         except BaseException as error:
             self._fault = self._fault or error
         finally:
@@ -271,10 +273,26 @@ class _Upload:
 
     def _complete(self, **condition: str) -> None:
         parts = [{"PartNumber": each, "ETag": self._tags[each]} for each in sorted(self._tags)]
-        self._call("complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition)
+        told = self._call(
+            "complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition
+        )
+        # The status comes before the work; botocore takes an answer that broke off for one.
+        _given(told, "ETag")
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         return self._target.call(operation, Key=self._target.key, UploadId=self._id, **arguments)
+
+
+def _md5(data: bytes) -> hashlib._Hash:
+    """What S3 tags a part with: it finds damage, not malice."""
+    return hashlib.md5(data, usedforsecurity=False)
+
+
+def _given(told: Mapping[str, Any], name: str) -> str:
+    """What an answer must have; raises Rejected when it broke off before."""
+    if not told.get(name):
+        raise Rejected(Reply(None, "", "the connection broke"))
+    return str(told[name])
 
 
 def _piece(source: BinaryIO, size: int, name: str) -> bytes:

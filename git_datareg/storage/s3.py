@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+from urllib.parse import quote
 
 from git_datareg.errors import (
     ObjectNotFoundError,
@@ -101,7 +102,11 @@ class S3Storage:
             raise self._bucket.fault(error.reply) from error
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
-        """See Storage; where the server knows no conditions, two may win a race."""
+        """See Storage.
+
+        Where the server knows no conditions, two may win a race. Of those who send
+        one large value at once several may share an upload, and win together.
+        """
         self._check_writable()
         path = self._path(key)
         try:
@@ -152,7 +157,7 @@ class S3Storage:
             raise UsageError(f"not from 1 to {_WEEK} seconds: {seconds}")
         route = self._bucket.route()
         if route.access.credentials is None:
-            return f"{route.access.url}/{path}"
+            return f"{route.access.url}/{quote(path)}"
         try:
             with s3faults.translated():
                 return obstore.sign(route.reader, "GET", path, timedelta(seconds=seconds))
@@ -173,7 +178,8 @@ class S3Storage:
         try:
             self._bucket.ask(lambda route: route.reader.get(path, options={"range": (0, 1)}))
         except Rejected as error:
-            if error.reply.is_no_bucket:
+            # Of an empty value there is no part.
+            if not error.reply.is_absent and error.reply.status != 416:
                 raise self._bucket.fault(error.reply) from error
         self._is_bucket_there = True
 

@@ -66,7 +66,7 @@ class Reply(NamedTuple):
     @property
     def is_absent(self) -> bool:
         """Whether the key is not there; of a bucket nothing is said."""
-        return self.status == 404 and (not self.code or self.code in _ABSENT)
+        return self.status == 404 and self.code in _ABSENT
 
     @property
     def is_no_bucket(self) -> bool:
@@ -95,7 +95,11 @@ def of_obstore(error: Exception) -> Reply:
     status = re.search(r"status code: (\d{3}) ?([^:]*)", shown)
     if status is not None:
         detail = _tag("Message", shown) or status[2]
-        return Reply(int(status[1]), _tag("Code", shown), _clean(detail))
+        code = _tag("Code", shown)
+        if status[1] == "404" and "performing HEAD" in shown:
+            # An answer to HEAD has no words. Any other without them is not from S3.
+            code = "NotFound"
+        return Reply(int(status[1]), code, _clean(detail))
     if type(error).__name__ == "UnauthenticatedError":
         return Reply(401, "", _clean(shown.rpartition("provider: ")[2]))
     if "Received non-partial response" in shown:
@@ -140,6 +144,10 @@ def fault(reply: Reply, place: str, *hints: str) -> StorageError:
     if reply.is_no_bucket:
         return StorageNotFoundError(
             f"no such bucket: {place}", "create it, or change its URL: git datareg storage list"
+        )
+    if reply.status == 404 and not reply.code:
+        return StorageNotFoundError(
+            f"what answers is not an S3 server: {place}", "check the endpoint"
         )
     if reply.code in _DENIED or reply.status in (401, 403):
         own = (_DENIED[reply.code],) if reply.code in _DENIED else (_CHECK_KEYS, _CHECK_POLICY)

@@ -52,13 +52,30 @@ def error(status: int, code: str, message: str = "", **headers: str) -> Answer:
 
 
 class Proxy:
-    """The server; `requests` has all that came, `rule` may be set at any time."""
+    """The server; `requests` has all that came, `answered` what was given an answer.
+
+    `rule`, and `spoil` for answers that are passed on, may be set at any time.
+    """
 
     def __init__(self, endpoint: str, upstream: str | None, rule: Rule | None) -> None:
         self.endpoint = endpoint
         self.upstream = upstream
         self.rule = rule
+        self.spoil: Callable[[Request, Answer], Answer] = lambda _, answer: answer
         self.requests: list[Request] = []
+        self.answered: list[Request] = []
+        self._changed = threading.Condition()
+
+    def note(self, requests: list[Request], request: Request) -> None:
+        """Put a request to one of the two lists."""
+        with self._changed:
+            requests.append(request)
+            self._changed.notify_all()
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds of the two lists."""
+        with self._changed:
+            assert self._changed.wait_for(holds, timeout=60)
 
     def parts(self) -> list[int]:
         """The numbers of the parts that were sent, in the order of their coming."""
@@ -112,11 +129,12 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query, True).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, url.path, query, headers, len(body))
-        proxy.requests.append(request)
+        proxy.note(proxy.requests, request)
         answer = proxy.rule(request) if proxy.rule is not None else None
         if answer is None:
             assert proxy.upstream is not None, f"no rule for {request}"
-            answer = self._passed_on(proxy.upstream, body)
+            answer = proxy.spoil(request, self._passed_on(proxy.upstream, body))
+        proxy.note(proxy.answered, request)
         self._answer(answer)
 
     def _passed_on(self, upstream: str, body: bytes) -> Answer:
