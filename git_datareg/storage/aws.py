@@ -278,7 +278,8 @@ class Account:
 
             if isinstance(error, (exceptions.HTTPClientError, exceptions.ConnectionError)):
                 raise StorageUnavailableError(f"{_line(error)}: {self._place}") from error
-            if isinstance(error, (exceptions.BotoCoreError, exceptions.ClientError)):
+            # A configured endpoint that is none is a ValueError.
+            if isinstance(error, (exceptions.BotoCoreError, exceptions.ClientError, ValueError)):
                 raise StorageDeniedError(
                     f"{_line(error)}: {self._place}",
                     "check AWS's configuration: aws configure list",

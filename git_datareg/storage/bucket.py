@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from git_datareg.errors import StorageError
+from git_datareg.errors import StorageDeniedError, StorageError
 from git_datareg.storage import Options, s3faults
 from git_datareg.storage.aws import Access, Account, Timeouts
 from git_datareg.storage.s3faults import Rejected, Reply
@@ -26,6 +27,8 @@ _SMALL = 1024 * 1024
 _LARGE = 16 * _SMALL
 #: A download may take as long as it likes, while its bytes come.
 _NO_LIMIT = timedelta(days=7)
+#: So many seconds nobody asks again for credentials that were not found: it may take long.
+_DENIED = 15.0
 
 _Result = TypeVar("_Result")
 
@@ -47,16 +50,19 @@ class Bucket:
         self._place = place
         self._lock = threading.Lock()
         self._route: Route | None = None
+        self._denied: StorageDeniedError | None = None
+        self._denied_until = 0.0
 
     def ask(self, request: Callable[[Route], _Result]) -> _Result:
         """What a request of obstore's gives; raises Rejected, or what `route` does."""
         route = self.route()
         try:
-            return _asked(request, route)
+            return s3faults.asked(lambda: request(route))
         except Rejected as error:
             if not error.reply.is_elsewhere or not self._has_moved(route):
                 raise
-        return _asked(request, self.route())
+        moved = self.route()
+        return s3faults.asked(lambda: request(moved))
 
     def route(self) -> Route:
         """The way to the bucket; raises StorageDeniedError when there are no credentials."""
@@ -67,12 +73,7 @@ class Bucket:
                 "start processes by spawn or forkserver, or use S3 in the children only",
             )
         # Asked for often, so without the lock where it is there.
-        if self._route is None:
-            with self._lock:
-                if self._route is None:
-                    self._route = self._routed(self._options)
-                    Bucket._process = process
-        return self._route
+        return self._route or self._first_route(process)
 
     def fault(self, reply: Reply) -> StorageError:
         """The fault that a reply is, with what may help."""
@@ -84,6 +85,19 @@ class Bucket:
             place = f"{place} at {route.access.url}"
         hints = () if route.access.credentials is not None else self._unsigned_hints()
         return s3faults.fault(reply, place, *hints)
+
+    def _first_route(self, process: int) -> Route:
+        with self._lock:
+            if self._denied is not None and time.monotonic() < self._denied_until:
+                raise self._denied
+            if self._route is None:
+                try:
+                    self._route = self._routed(self._options)
+                except StorageDeniedError as error:
+                    self._denied, self._denied_until = error, time.monotonic() + _DENIED
+                    raise
+                Bucket._process = process
+            return self._route
 
     def _unsigned_hints(self) -> tuple[str, ...]:
         if self._options.is_anonymous:
@@ -201,8 +215,3 @@ class Route:
             retry_config={"max_retries": 0},
             credential_provider=access.credentials,
         )
-
-
-def _asked(request: Callable[[Route], _Result], route: Route) -> _Result:
-    with s3faults.translated():
-        return request(route)

@@ -21,6 +21,7 @@ _MIB = 1024 * 1024
 #: S3 takes no smaller parts than 5 MiB (but the last), and no more than so many.
 _SMALLEST_PART = 8 * _MIB
 _MOST_PARTS = 10_000
+_BROKEN = Reply(None, "", "the connection broke")
 _GONE = frozenset(("NoSuchUpload", "InvalidPart"))
 
 
@@ -203,11 +204,11 @@ class _Upload:
         try:
             told = self._target.call("list_multipart_uploads", Prefix=self._target.key)
             found = [each for each in told.get("Uploads", ()) if self._is_ours(each)]
-            for each in sorted(found, key=lambda each: each["Initiated"], reverse=True):
-                parts = self._parts_of(each["UploadId"])
+            for each in sorted(found, key=lambda each: str(each.get("Initiated")), reverse=True):
+                parts = self._parts_of(_given(each, "UploadId"))
                 if first in parts.get(1, ()):
                     self._sent = parts
-                    return str(each["UploadId"])
+                    return _given(each, "UploadId")
         except Rejected as error:
             # Not allowed, or unknown to this server: all parts are sent.
             if isinstance(s3faults.fault(error.reply, ""), StorageUnavailableError):
@@ -217,7 +218,7 @@ class _Upload:
     def _is_ours(self, upload: Mapping[str, Any]) -> bool:
         wanted = self._target.attributes.get("StorageClass", "STANDARD")
         is_class = upload.get("StorageClass", wanted) == wanted
-        return is_class and bool(upload["Key"] == self._target.key)
+        return is_class and bool(upload.get("Key") == self._target.key)
 
     def _parts_of(self, upload: str) -> dict[int, set[str]]:
         """The parts of an upload that have the size ours have, by number."""
@@ -228,12 +229,13 @@ class _Upload:
                 "list_parts", Key=self._target.key, UploadId=upload, PartNumberMarker=marker
             )
             for part in told.get("Parts", ()):
-                number = part["PartNumber"]
-                if number <= self._count and part["Size"] == self._length(number):
-                    found.setdefault(number, set()).add(part["ETag"].strip('"'))
-            if not told.get("IsTruncated"):
+                number = part.get("PartNumber", 0)
+                if number <= self._count and part.get("Size") == self._length(number):
+                    found.setdefault(number, set()).add(str(part.get("ETag")).strip('"'))
+            following = told.get("NextPartNumberMarker", 0) if told.get("IsTruncated") else 0
+            if following <= marker:
                 return found
-            marker = told["NextPartNumberMarker"]
+            marker = following
 
     def _started(self, number: int, source: BinaryIO) -> threading.Thread:
         """A thread that sends the next part."""
@@ -276,8 +278,10 @@ class _Upload:
         told = self._call(
             "complete_multipart_upload", MultipartUpload={"Parts": parts}, **condition
         )
-        # The status comes before the work; botocore takes an answer that broke off for one.
-        _given(told, "ETag")
+        # The status comes before the work, and botocore takes an answer that broke off for
+        # one. Ceph has no tag here.
+        if not any(told.get(name) for name in ("ETag", "Key", "Location")):
+            raise Rejected(_BROKEN)
 
     def _call(self, operation: str, **arguments: Any) -> Any:
         return self._target.call(operation, Key=self._target.key, UploadId=self._id, **arguments)
@@ -291,7 +295,7 @@ def _md5(data: bytes) -> hashlib._Hash:
 def _given(told: Mapping[str, Any], name: str) -> str:
     """What an answer must have; raises Rejected when it broke off before."""
     if not told.get(name):
-        raise Rejected(Reply(None, "", "the connection broke"))
+        raise Rejected(_BROKEN)
     return str(told[name])
 
 

@@ -11,6 +11,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 from urllib.parse import quote
@@ -112,7 +113,8 @@ class S3Storage:
         try:
             if size >= _LARGE:
                 return self._put_large(key, path, source, size)
-            with self._budget.taken(size):
+            # Of what is smaller than a MiB there is never much.
+            with self._budget.taken(size) if size > _MIB else nullcontext():
                 data = multipart.whole(source, size, self.url(key))
                 return self._put_small(key, path, data)
         except Rejected as error:
@@ -159,8 +161,9 @@ class S3Storage:
         if route.access.credentials is None:
             return f"{route.access.url}/{quote(path)}"
         try:
-            with s3faults.translated():
-                return obstore.sign(route.reader, "GET", path, timedelta(seconds=seconds))
+            return s3faults.asked(
+                lambda: obstore.sign(route.reader, "GET", path, timedelta(seconds=seconds))
+            )
         except Rejected as error:
             raise self._bucket.fault(error.reply) from error
 
@@ -297,9 +300,9 @@ class _Stream(io.RawIOBase):
     def _next(self) -> bytes:
         if self._chunks is None:
             raise ValueError("read of a closed stream")
+        chunks = cast("Iterator[bytes]", self._chunks)
         try:
-            with s3faults.translated():
-                return bytes(next(cast("Iterator[bytes]", self._chunks), b""))
+            return s3faults.asked(lambda: bytes(next(chunks, b"")))
         except Rejected as error:
             raise self._bucket.fault(error.reply) from error
 

@@ -6,9 +6,8 @@ Two libraries bring such answers, each in its own shape (obstore has a text for 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from git_datareg.errors import (
     StorageDeniedError,
@@ -46,6 +45,8 @@ _BROKEN = (
     (r"certificate|UnknownIssuer|BadSignature", "the server's certificate is not trusted"),
     (r"InvalidContentType|BadScheme", "the server speaks another protocol than the URL says"),
 )
+
+_Result = TypeVar("_Result")
 
 
 class Reply(NamedTuple):
@@ -110,14 +111,15 @@ def of_obstore(error: Exception) -> Reply:
     return Reply(None, "", "the connection broke")
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Context in which obstore's exceptions become Rejected."""
-    from obstore.exceptions import BaseError
-
+def asked(request: Callable[[], _Result]) -> _Result:
+    """What a call of obstore gives; raises Rejected for obstore's exceptions."""
     try:
-        yield
-    except (BaseError, FileNotFoundError, NotImplementedError) as error:
+        return request()
+    except Exception as error:
+        from obstore.exceptions import BaseError
+
+        if not isinstance(error, (BaseError, FileNotFoundError, NotImplementedError)):
+            raise
         raise Rejected(of_obstore(error)) from error
 
 

@@ -71,6 +71,8 @@ PLACES: dict[str, Callable[[Path], Place]] = {
 
 #: Places on an S3 server: the server's name by that of the place.
 S3_PLACES = {"s3-seaweedfs": "seaweedfs", "s3-moto": "moto"}
+if os.environ.get("DATAREG_TEST_CEPH"):
+    S3_PLACES["s3-ceph"] = "ceph"
 
 
 @pytest.fixture(params=[*PLACES, *S3_PLACES])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from git_datareg.storage import Info, Options, Storage, open_storage, probing
 from git_datareg.storage.aws import Timeouts
 from git_datareg.storage.s3 import S3Storage
 from tests.support import s3proxy, tls
+from tests.support.gitrun import Git, clone
 from tests.support.s3proxy import Answer, Proxy, Request, error
 from tests.support.s3server import KEY, SECRET, S3Server, S3Servers, credentials
 
@@ -166,19 +168,29 @@ def test_credentials_that_end_are_asked_for_by_their_process(
             "/nowhere",
         ),
         ("no section", "config"),
+        ("[profile work]\nendpoint_url = nonsense\n", "nonsense"),
     ],
-    ids=["no profile", "process fails", "no bundle", "not a file"],
+    ids=["no profile", "process fails", "no bundle", "not a file", "no endpoint"],
 )
 @each_use
 def test_a_configuration_that_does_not_work_is_told_as_such(
     home: Path, use: str, config: str, words: str
 ) -> None:
     write_aws(home, config)
-    storage = once("s3://bucket/x", profile="work", endpoint="http://127.0.0.1:9")
+    storage = once("s3://bucket/x", profile="work")
     with pytest.raises(StorageDeniedError, match=words) as caught:
         dict(uses(storage))[use]()
     assert caught.value.hints
     assert len(caught.value.message.splitlines()) == 1
+
+
+def test_credentials_that_are_not_found_are_not_looked_for_again_at_once(home: Path) -> None:
+    write_aws(home, f"[profile work]\ncredential_process = sh -c 'echo >>{home}/asked; false'\n")
+    storage = once("s3://bucket/x", profile="work")
+    for _, use in uses(storage):
+        with pytest.raises(StorageDeniedError):
+            use()
+    assert (home / "asked").read_text() == "\n"
 
 
 @each_use
@@ -857,6 +869,32 @@ def test_no_signature_holds_for_more_than_a_week(with_keys: None, seconds: int) 
 def test_presigning_asks_nobody(with_keys: None, stranger: Proxy) -> None:
     assert once("s3://bucket", endpoint=stranger.endpoint).presign("a", 1)
     assert stranger.requests == []
+
+
+# The whole way
+
+
+def test_a_registry_keeps_its_data_in_a_bucket(
+    home: Path, server: S3Server, place: str, tmp_path: Path
+) -> None:
+    write_aws(home, f"[default]\nendpoint_url = {server.endpoint}\n", f"[default]\n{KEYS}")
+    files = {"small.dat": b"small" * 1000, "large.dat": LARGE, "empty.dat": b""}
+    Git(tmp_path / "registry.git").init("--bare")
+    work = Git(tmp_path / "work").init()
+    work.run("remote", "add", "origin", "../registry.git")
+    work.run("datareg", "init", "--storage", place)
+    work.run("datareg", "track", "*.dat")
+    for name, content in files.items():
+        work.write(name, content)
+    work.commit_all()
+    assert f"2 objects stored in {place}" in work.run("push", "origin", "main").stderr
+    assert len(server.keys(place)) == 3
+    work.run("datareg", "push", "--all")
+    assert len(server.keys(place)) == 3
+    # Another user, as far as data goes.
+    shutil.rmtree(home / "datareg-cache", ignore_errors=True)
+    copy = clone(f"datareg::{tmp_path}/registry.git", tmp_path / "clone")
+    assert {name: (copy.path / name).read_bytes() for name in files} == files
 
 
 # Processes

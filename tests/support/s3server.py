@@ -101,7 +101,7 @@ class S3Servers:
         self._started: dict[str, S3Server] = {}
 
     def get(self, name: str) -> S3Server:
-        """The server `name`: "seaweedfs", "moto" or "rclone"."""
+        """The server `name`: "seaweedfs", "moto", "rclone" or "ceph"."""
         if name not in self._started:
             self._started[name] = self.new(name)
         return self._started[name]
@@ -110,6 +110,12 @@ class S3Servers:
         """A server of its own for a test that does something to it."""
         directory = self._directory / f"{name}-{uuid.uuid4().hex[:8]}"
         directory.mkdir()
+        if name == "ceph":
+            from tests.support.ceph import Ceph
+
+            ceph = Ceph(directory)
+            self._stack.callback(ceph.kill)
+            return ceph
         start = {"seaweedfs": _seaweedfs, "moto": _moto, "rclone": _rclone}[name]
         server = _Process(start, directory, port)
         self._stack.callback(server.kill)
@@ -129,7 +135,7 @@ class _Process(S3Server):
         self._command = command
         self._directory = directory
         for _ in range(5):
-            self.port = port or _free_port()
+            self.port = port or free_port()
             super().__init__(f"http://127.0.0.1:{self.port}")
             if self.start():
                 return
@@ -154,7 +160,7 @@ class _Process(S3Server):
             )
         end = time.monotonic() + _PATIENCE
         while self._child.poll() is None and time.monotonic() < end:
-            if _answers(self.endpoint):
+            if answers(self.endpoint):
                 return True
             time.sleep(0.02)
         self.kill()
@@ -211,7 +217,8 @@ def _rclone(directory: Path, port: int) -> list[str]:
     ]
 
 
-def _answers(endpoint: str) -> bool:
+def answers(endpoint: str) -> bool:
+    """Whether a server answers there, whatever it says."""
     try:
         urllib.request.urlopen(endpoint, timeout=2).close()
     except urllib.error.HTTPError as error:
@@ -221,7 +228,7 @@ def _answers(endpoint: str) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port with four free ones behind it, and as many 10,000 higher, for SeaweedFS' gRPC.
 
     Below those that the system gives to connections.
