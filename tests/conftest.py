@@ -22,6 +22,7 @@ import hypothesis
 import pytest
 
 from tests.support import nginx
+from tests.support.s3server import S3Servers
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -37,7 +38,7 @@ GIT_CONFIG = """\
 
 #: Whatever begins so could steer git, our program or a client library.
 OUTSIDE_PREFIXES = ("GIT_", "XDG_", "AWS_", "SSH_")
-OUTSIDE_NAMES = ("EDITOR", "VISUAL", "PAGER", "LANGUAGE")
+OUTSIDE_NAMES = ("EDITOR", "VISUAL", "PAGER", "LANGUAGE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 def _is_from_outside(name: str) -> bool:
@@ -158,3 +159,13 @@ def web(sealed_session: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A real web server for all tests of this process; each has a folder of its own in it."""
     with nginx.serve(tmp_path_factory.mktemp("nginx")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_servers(
+    sealed_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Servers]:
+    """S3 servers on loopback, each started when it is first asked for."""
+    servers = S3Servers(tmp_path_factory.mktemp("s3"))
+    yield servers
+    servers.close()

@@ -56,6 +56,9 @@ WITHIN = {
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
     "storage.*": "files storage",
+    "storage.bucket": "storage.aws storage.s3faults",
+    "storage.multipart": "storage.s3faults",
+    "storage.s3": "storage.aws storage.bucket storage.multipart storage.s3faults",
     "storage.connections": "storage.weburl",
     "storage.http": "storage.answers storage.connections storage.httpclient",
     "storage.httpclient": "storage.answers storage.connections storage.credentials"
@@ -117,9 +120,11 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
+    "botocore": "storage.aws storage.multipart",
     "fsspec": "filesystem storage.filesystems",
     "importlib.metadata": "__init__ main ui commands.*",
     "logging": "",
+    "obstore": "storage.aws storage.bucket storage.s3 storage.s3faults",
     "subprocess": "git git.*",
     "tqdm": "ui",
     "urllib3": "storage.connections storage.httpclient",
@@ -127,8 +132,9 @@ IMPORTERS = {
 
 #: Names that reach out of the program: what -> who may use it, apart from the programs.
 USERS = {
-    # A child's environment starts from ours.
-    "os.environ": "api git.process git.ssh",
+    # A child's environment starts from ours. And AWS has variables of its own, which its
+    # libraries read, too.
+    "os.environ": "api git.process git.ssh storage.aws",
     "os.getenv": "api",
     "print": "",
     "sys.argv": "",

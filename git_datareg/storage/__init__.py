@@ -155,6 +155,13 @@ class Storage(Protocol):
         """A URL that names the value; nothing is looked up."""
         ...
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """A URL that anybody may GET for so many seconds; None where there is no such thing.
+
+        The storage itself is not asked.
+        """
+        ...
+
 
 def checked(key: str) -> str:
     """The key itself; raises ValueError for one that could lead out of a storage."""
@@ -193,6 +200,10 @@ def _connected(location: Location, options: Options, writable: bool) -> Storage:
         from git_datareg.storage.memory import MemoryStorage
 
         return MemoryStorage.shared(location, writable=writable)
+    if location.scheme == "s3":
+        from git_datareg.storage.s3 import S3Storage
+
+        return S3Storage(location, options, writable=writable)
     if location.scheme in ("http", "https"):
         from git_datareg.storage.http import HttpStorage
 

@@ -138,6 +138,11 @@ class FileSystemStorage:
         """See Storage."""
         return f"{self.location.url.rstrip('/')}/{checked(key)}"
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage: there is no such thing."""
+        checked(key)
+        return None
+
     def _check_writable(self) -> None:
         if not self.properties.writable:
             raise StorageReadOnlyError(f"storage is read-only: {self.location}")

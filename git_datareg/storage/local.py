@@ -141,6 +141,11 @@ class LocalStorage:
             return f"{self.location.url.rstrip('/')}/{checked(key)}"
         return os.path.abspath(self._path(key))
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage: there is no such URL."""
+        checked(key)
+        return None
+
     def _path(self, key: str) -> str:
         return os.path.join(self._root, checked(key))
 

@@ -82,6 +82,11 @@ class MemoryStorage:
         """See Storage."""
         return f"{self.location.url.rstrip('/')}/{checked(key)}"
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage: there is no such URL."""
+        checked(key)
+        return None
+
     def _check_writable(self) -> None:
         if not self.properties.writable:
             raise StorageReadOnlyError(f"storage is read-only: {self.location}")

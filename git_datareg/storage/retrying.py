@@ -131,6 +131,10 @@ class Retrying:
         """See Storage."""
         return self._storage.url(key)
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage."""
+        return self._storage.presign(key, seconds)
+
     def _again(
         self, request: Callable[[], _Result], fault: StorageUnavailableError | None = None
     ) -> _Result:

@@ -79,6 +79,10 @@ class Tracing:
         """See Storage."""
         return self._storage.url(key)
 
+    def presign(self, key: str, seconds: int) -> str | None:
+        """See Storage."""
+        return self._storage.presign(key, seconds)
+
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
         start, outcome = time.monotonic(), "done"

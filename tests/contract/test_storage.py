@@ -37,6 +37,7 @@ from git_datareg.storage import Info, Options, Storage, checked, open_storage
 from git_datareg.storage.retrying import Retrying
 from git_datareg.storage.tracing import Tracing
 from tests.support import nginx, sshd, webdav
+from tests.support.s3server import S3Servers
 
 KEY = "objects/ab/cdef"
 LARGE = os.urandom(1024) * 3000  # three chunks, the last one short
@@ -121,15 +122,38 @@ def over_webdav(webdav_server: Options) -> Place:
     return Place(location, is_shared=True, options=webdav_server)
 
 
+#: Places on an S3 server: the server's name by that of the place.
+S3_PLACES = {"s3-seaweedfs": "seaweedfs", "s3-moto": "moto"}
+if os.environ.get("DATAREG_TEST_CEPH"):
+    S3_PLACES["s3-ceph"] = "ceph"
+
+
+@pytest.fixture
+def on_s3(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Place]:
+    def make(name: str) -> Place:
+        servers: S3Servers = request.getfixturevalue("s3_servers")
+        server = servers.get(S3_PLACES[name])
+        for variable, value in server.environ.items():
+            monkeypatch.setenv(variable, value)
+        return Place(Location(server.new_place()), is_shared=True)
+
+    return make
+
+
 #: Places that need a server, by the fixtures that give them.
 SERVED = {"sftp": "over_sftp", "webdav": "over_webdav"}
 
 
-@pytest.fixture(params=[*PLACES, *SERVED])
+@pytest.fixture(params=[*PLACES, *SERVED, *S3_PLACES])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param in SERVED:
         place: Place = request.getfixturevalue(SERVED[request.param])
         return place
+    if request.param in S3_PLACES:
+        make: Callable[[str], Place] = request.getfixturevalue("on_s3")
+        return make(request.param)
     return PLACES[request.param](tmp_path, request)
 
 
@@ -409,7 +433,7 @@ class Source(io.RawIOBase):
     def read(self, size=-1):
         self.left -= 1
         if not self.left: os.kill(os.getpid(), signal.SIGKILL)
-        return b"x" * size
+        return b"x" * min(size, 1024 * 1024)
 storage.put(sys.argv[3], Source(), 10 * 1024 * 1024)
 """
 
