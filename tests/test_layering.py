@@ -56,7 +56,8 @@ WITHIN = {
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
     "storage.*": "files storage",
-    "storage.bucket": "storage.aws storage.s3faults",
+    "storage.bucket": "storage.aws storage.s3faults storage.s3forked",
+    "storage.s3forked": "storage.s3faults",
     "storage.multipart": "storage.s3faults",
     "storage.s3": "storage.aws storage.bucket storage.multipart storage.s3faults",
     "storage.connections": "storage.weburl",
@@ -120,7 +121,7 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
-    "botocore": "storage.aws storage.multipart",
+    "botocore": "storage.aws storage.multipart storage.s3forked",
     "fsspec": "filesystem storage.filesystems",
     "importlib.metadata": "__init__ main ui commands.*",
     "logging": "",

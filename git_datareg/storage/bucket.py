@@ -18,6 +18,7 @@ from git_datareg.errors import StorageDeniedError, StorageError
 from git_datareg.storage import Options, s3faults
 from git_datareg.storage.aws import Access, Account, Timeouts
 from git_datareg.storage.s3faults import Rejected, Reply
+from git_datareg.storage.s3forked import ForkedStore
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config, S3Store
@@ -36,8 +37,8 @@ _Result = TypeVar("_Result")
 class Bucket:
     """A bucket by its name. Nothing is read or asked before the first request.
 
-    `place` names it in messages. obstore's threads are lost in a fork: what is
-    asked for in the child of a process that had asked is a StorageError.
+    `place` names it in messages. obstore's threads are lost in a fork: the child of a
+    process that had asked it asks botocore (`s3forked`).
     """
 
     #: The process that obstore's threads are in.
@@ -50,6 +51,8 @@ class Bucket:
         self._place = place
         self._lock = threading.Lock()
         self._route: Route | None = None
+        #: The process that the route is for.
+        self._routed_in = os.getpid()
         self._denied: StorageDeniedError | None = None
         self._denied_until = 0.0
 
@@ -67,11 +70,9 @@ class Bucket:
     def route(self) -> Route:
         """The way to the bucket; raises StorageDeniedError when there are no credentials."""
         process = os.getpid()
-        if Bucket._process not in (None, process):
-            raise StorageError(
-                f"S3 can't be used in a fork of a process that used it: {self._place}",
-                "start processes by spawn or forkserver, or use S3 in the children only",
-            )
+        if self._routed_in != process:
+            # Another thread of the parent may have had the lock.
+            self._lock, self._route, self._routed_in = threading.Lock(), None, process
         # Asked for often, so without the lock where it is there.
         return self._route or self._first_route(process)
 
@@ -92,11 +93,13 @@ class Bucket:
                 raise self._denied
             if self._route is None:
                 try:
-                    self._route = self._routed(self._options)
+                    is_forked = Bucket._process not in (None, process)
+                    self._route = self._routed(self._options, is_forked=is_forked)
                 except StorageDeniedError as error:
                     self._denied, self._denied_until = error, time.monotonic() + _DENIED
                     raise
-                Bucket._process = process
+                if not is_forked:
+                    Bucket._process = process
             return self._route
 
     def _unsigned_hints(self) -> tuple[str, ...]:
@@ -107,9 +110,10 @@ class Bucket:
             f"git config --global --add datareg.trustedEndpoint {self._options.endpoint}",
         )
 
-    def _routed(self, options: Options) -> Route:
+    def _routed(self, options: Options, *, is_forked: bool) -> Route:
         account = Account(self.name, options, self._timeouts, self._place)
-        return Route(self.name, options, self._timeouts, account, account.access())
+        kind = ForkedRoute if is_forked else Route
+        return kind(self.name, options, self._timeouts, account, account.access())
 
     def _has_moved(self, old: Route) -> bool:
         """Whether the bucket is in another region than we took it for; found out once."""
@@ -120,7 +124,8 @@ class Bucket:
             region = old.region()
             if region is None or region == old.access.region:
                 return False
-            self._route = self._routed(self._options._replace(region=region))
+            options = self._options._replace(region=region)
+            self._route = self._routed(options, is_forked=isinstance(old, ForkedRoute))
             return True
 
 
@@ -150,6 +155,12 @@ class Route:
         what is slow. So there is a limit for the whole.
         """
         return self._small_writer if size <= _SMALL else self._large_writer
+
+    def sign(self, path: str, seconds: int) -> str:
+        """A URL by which anybody may GET a value for so long; nothing is asked."""
+        import obstore
+
+        return obstore.sign(self.reader, "GET", path, timedelta(seconds=seconds))
 
     def client(self) -> Any:
         """botocore's client for the same bucket; always the same one."""
@@ -215,3 +226,32 @@ class Route:
             retry_config={"max_retries": 0},
             credential_provider=access.credentials,
         )
+
+
+class ForkedRoute(Route):
+    """A way to a bucket without obstore."""
+
+    @cached_property
+    def reader(self) -> Any:
+        """See Route."""
+        options = self._options
+        named = {
+            "ServerSideEncryption": options.encryption,
+            "SSEKMSKeyId": options.kms_key,
+            "StorageClass": options.storage_class,
+        }
+        return ForkedStore(
+            self.client(),
+            self._bucket,
+            {"RequestPayer": "requester"} if options.request_payer else {},
+            {name: value for name, value in named.items() if value},
+        )
+
+    def writer(self, size: int) -> Any:
+        """See Route."""
+        return self.reader
+
+    def sign(self, path: str, seconds: int) -> str:
+        """See Route."""
+        url: str = self.reader.sign(path, seconds)
+        return url

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 from urllib.parse import quote
 
@@ -154,8 +153,6 @@ class S3Storage:
 
         Raises UsageError for more than a week.
         """
-        import obstore
-
         path = self._path(key)
         if not 0 < seconds <= _WEEK:
             raise UsageError(f"not from 1 to {_WEEK} seconds: {seconds}")
@@ -163,9 +160,7 @@ class S3Storage:
         if route.access.credentials is None:
             return f"{route.access.url}/{quote(path)}"
         try:
-            return s3faults.asked(
-                lambda: obstore.sign(route.reader, "GET", path, timedelta(seconds=seconds))
-            )
+            return s3faults.asked(lambda: route.sign(path, seconds))
         except Rejected as error:
             raise self._bucket.fault(error.reply) from error
 

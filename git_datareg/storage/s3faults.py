@@ -6,8 +6,11 @@ Two libraries bring such answers, each in its own shape (obstore has a text for 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from git_datareg.errors import (
     StorageDeniedError,
@@ -114,13 +117,37 @@ def of_obstore(error: Exception) -> Reply:
 def asked(request: Callable[[], _Result]) -> _Result:
     """What a call of obstore gives; raises Rejected for obstore's exceptions."""
     try:
-        return request()
+        return _interruptible(request)
+    except Rejected:
+        raise
     except Exception as error:
         from obstore.exceptions import BaseError
 
         if not isinstance(error, (BaseError, FileNotFoundError, NotImplementedError)):
             raise
         raise Rejected(of_obstore(error)) from error
+
+
+def _interruptible(request: Callable[[], _Result]) -> _Result:
+    """Make a call so that a signal is not kept from the main thread for as long as it takes."""
+    if threading.current_thread() is not threading.main_thread():
+        return request()
+    outcomes: SimpleQueue[Callable[[], _Result]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            result = request()
+        except BaseException as error:
+            outcomes.put(partial(_raised, error))
+        else:
+            outcomes.put(lambda: result)
+
+    threading.Thread(target=work, daemon=True).start()
+    return outcomes.get()()
+
+
+def _raised(error: BaseException) -> NoReturn:
+    raise error
 
 
 def of_botocore(error: Any) -> Reply:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -901,38 +902,76 @@ def test_a_registry_keeps_its_data_in_a_bucket(
 
 
 FORKED = """
-import io, os, sys
-from git_datareg.errors import StorageError
+import io, os, sys, urllib.request
 from git_datareg.location import Location
-from git_datareg.storage import open_storage
+from git_datareg.storage import Info, open_storage
 storage = open_storage(Location(sys.argv[1]))
-if sys.argv[2] == "used":
-    storage.put("a", io.BytesIO(b"x"), 1)
-child = os.fork()
-if child == 0:
+large = bytes(5 * 1024 * 1024)
+storage.put("before", io.BytesIO(b"0123456789"), 10)
+if os.fork() == 0:
     for each in (storage, open_storage(Location(sys.argv[1]))):
+        print(each.put("b/c", io.BytesIO(b"x"), 1), flush=True)
+        assert each.info("before") == Info("before", 10)
+        assert each.info("nothing") is None
+        assert each.open("before").read() == b"0123456789"
+        assert each.open("before", 3, 4).read() == b"3456"
+        assert each.open("before", 8).read() == b"89"
+        assert each.open("before", 20).read() == b""
         try:
-            print(each.put("b", io.BytesIO(b"x"), 1), flush=True)
-        except StorageError as error:
-            print(error, *error.hints, flush=True)
+            each.open("nothing")
+        except FileNotFoundError:
+            pass
+        assert each.put("large", io.BytesIO(large), len(large)) in (True, False)
+        assert each.open("large").read() == large
+        assert [info.key for info in each.list("b")] == ["b/c", "before"]
+        with urllib.request.urlopen(each.presign("before", 60)) as answer:
+            assert answer.read() == b"0123456789"
+    storage.delete("b/c")
+    print(storage.info("b/c"), flush=True)
     os._exit(0)
-os.waitpid(child, 0)
+assert os.wait()[1] == 0
+print(storage.info("before").size)
 """
 
 
-@pytest.mark.parametrize("is_used", [True, False], ids=["used", "not used"])
-def test_a_fork_of_a_process_that_used_s3_is_told_so_instead_of_waiting_for_ever(
-    server: S3Server, place: str, monkeypatch: pytest.MonkeyPatch, is_used: bool
+def test_a_fork_of_a_process_that_used_s3_goes_on_by_another_way(
+    server: S3Server, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in server.environ.items():
         monkeypatch.setenv(name, value)
-    command = [sys.executable, "-c", FORKED, place, "used" if is_used else "unused"]
+    command = [sys.executable, "-c", FORKED, place]
     environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
-    if is_used:
-        assert done.stdout.count("fork of a process that used it") == 2
-    else:
-        assert done.stdout.split() == ["True", "False"]
+    assert (done.stdout.split(), done.stderr) == (["True", "False", "None", "10"], "")
+
+
+INTERRUPTED = """
+import sys
+from git_datareg.location import Location
+from git_datareg.storage import open_storage
+storage = open_storage(Location(sys.argv[1]))
+print("ready", flush=True)
+storage.info("x")
+"""
+
+
+def test_a_signal_comes_through_while_the_server_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in credentials().items():
+        monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        environ = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+        child = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, "s3://bucket"], env=environ, stderr=subprocess.PIPE
+        )
+        connection, _ = silent.accept()
+        child.send_signal(signal.SIGINT)
+        # The server would be waited for 30 seconds, several times.
+        told = child.communicate(timeout=20)[1]
+        connection.close()
+    assert b"KeyboardInterrupt" in told
 
 
 # TLS
