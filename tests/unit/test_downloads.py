@@ -659,6 +659,41 @@ def test_a_part_that_comes_after_an_interrupt_does_no_harm(
     assert len(storage.opened(POINTER)) <= 2
 
 
+def test_after_its_end_no_part_is_begun(cache: ObjectDirectory, small_parts: None) -> None:
+    storage = Memory().holding(DATA)
+    [want] = wants(storage, pointers=[POINTER])
+    large = downloads._InParts(want, cache, Progress())
+    large.close()
+    for number in range(9):
+        large.bring(number)
+    with pytest.raises(StorageUnavailableError, match="broken off"):
+        large.bring(9)
+    assert storage.requests == []
+    assert left(cache) == []
+
+
+def test_of_the_faults_of_many_parts_the_first_is_told(
+    cache: ObjectDirectory, small_parts: None
+) -> None:
+    storage = Memory().holding(DATA)
+    [want] = wants(storage, pointers=[POINTER])
+    large = downloads._InParts(want, cache, Progress())
+
+    def fail(request: Request) -> None:
+        if request.offset == PART:
+            # While this one waits, another thread's part comes to nothing.
+            large.bring(0)
+            raise StorageUnavailableError("second")
+        if request.length is not None:
+            raise StorageDeniedError("first")
+
+    storage.on_request = fail
+    for number in range(1, 9):
+        large.bring(number)
+    with pytest.raises(StorageDeniedError, match="first"):
+        large.bring(9)
+
+
 def test_a_directory_that_is_closed_breaks_it_off(
     cache: ObjectDirectory, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
