@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import NamedTuple, TypeVar
 
@@ -135,6 +136,8 @@ class _InParts:
         self._arrival: Arrival | None = None
         self._left = -(-want.pointer.size // PART)
         self._moved = 0
+        #: How many of the slots for parts it has.
+        self._slots = 0
         self._fault: DataregError | None = None
 
     def parts(self) -> Iterator[_Part]:
@@ -161,6 +164,8 @@ class _InParts:
             self._fault = self._fault or StorageUnavailableError("broken off")
             if self._arrival is not None:
                 self._arrival.close()
+            # A thread that hangs keeps no other download waiting.
+            self._give_back(self._slots)
 
     def _bring(self, number: int) -> None:
         self._into.check_open()
@@ -172,11 +177,27 @@ class _InParts:
             arrival = self._arrival
         start, length = arrival.range(number)
         if not arrival.has(number):
-            with _part_slots:
+            with self._slot():
                 arrival.put(number, self._fetched(start, length))
         with self._lock:
             self._moved += length
         self._advance(length, 0)
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        _part_slots.acquire()
+        with self._lock:
+            self._slots += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._give_back(min(1, self._slots))
+
+    def _give_back(self, slots: int) -> None:
+        self._slots -= slots
+        for _ in range(slots):
+            _part_slots.release()
 
     def _fetched(self, start: int, length: int) -> bytes:
         def ask(storage: ObjectStorage) -> bytes:

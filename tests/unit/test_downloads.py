@@ -391,11 +391,31 @@ def test_fetch_brings_parts_at_once_too(cache: ObjectDirectory, small_parts: Non
 
 
 def test_downloads_at_once_keep_no_more_parts_in_memory(
-    cache: ObjectDirectory, small_parts: None
+    cache: ObjectDirectory, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = [noise(8 * PART, number) for number in range(4)]
+    all_want_to = threading.Barrier(4 * 8 + 8)
+    running: list[Request] = []
+    most: list[int] = []
+
+    class Slots(threading.BoundedSemaphore):
+        def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+            # So many threads wait to begin, while the first of them have begun.
+            threading.Thread(target=all_want_to.wait, args=[PATIENCE]).start()
+            return super().acquire(blocking, timeout)
+
+    def on_stream(request: Request, data: bytes) -> BinaryIO:
+        if request.key != MARKER_KEY:
+            running.append(request)
+            most.append(len(running))
+            if len(most) <= 8:
+                all_want_to.wait(PATIENCE)
+            running.pop()
+        return io.BytesIO(data)
+
+    monkeypatch.setattr(downloads, "_part_slots", Slots(8))
     storage = Memory(connections=32).holding(*contents)
-    storage.on_stream = gauge = Gauge(8)
+    storage.on_stream = on_stream
     threads = [
         threading.Thread(target=fetch, args=[want, cache])
         for want in wants(storage, pointers=[pointer_to(data) for data in contents])
@@ -404,7 +424,7 @@ def test_downloads_at_once_keep_no_more_parts_in_memory(
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert gauge.most == 8
+    assert max(most) == 8
     assert [content(cache, pointer_to(data)) for data in contents] == contents
 
 
@@ -630,33 +650,72 @@ def test_after_a_sudden_end_this_process_goes_on_too(
     assert content(cache, POINTER) == DATA
 
 
-def test_a_part_that_comes_after_an_interrupt_does_no_harm(
-    cache: ObjectDirectory, small_parts: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("jobs", [2, 8])
+def test_parts_that_hang_when_it_is_interrupted_do_no_harm(
+    cache: ObjectDirectory, jobs: int, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_PATIENCE", 0.01)
-    is_over = threading.Event()
-    storage = Memory().holding(DATA)
+    is_over, waited_in_vain = threading.Event(), list[Request]()
+    together = threading.Barrier(jobs, action=lambda: os.kill(os.getpid(), signal.SIGINT))
+    storage = Memory(connections=jobs).holding(DATA)
 
     def hang(request: Request) -> None:
-        if request.offset == PART:
-            os.kill(os.getpid(), signal.SIGINT)
         if request.key != MARKER_KEY:
-            assert is_over.wait(PATIENCE)
+            together.wait(PATIENCE)
+            if not is_over.wait(PATIENCE):
+                waited_in_vain.append(request)
 
     storage.on_request = hang
     with pytest.raises(KeyboardInterrupt):
-        download(wants(storage, pointers=[POINTER]), cache, jobs=2)
+        download(wants(storage, pointers=[POINTER]), cache, jobs=jobs)
     hanging = [each for each in threading.enumerate() if each.name == "transfer"]
     assert hanging
-    again = Memory().holding(DATA)
-    assert download(wants(again, pointers=[POINTER]), cache, jobs=2) == []
+    again = Memory(connections=jobs).holding(DATA)
+    assert download(wants(again, pointers=[POINTER]), cache, jobs=jobs) == []
+    assert waited_in_vain == []
+    # What comes now is too late, and the rest is never asked for.
     is_over.set()
     for thread in hanging:
         thread.join(PATIENCE)
     assert content(cache, POINTER) == DATA
     assert left(cache) == []
-    # Parts that were not begun then never were.
-    assert len(storage.opened(POINTER)) <= 2
+    assert len(storage.opened(POINTER)) == jobs
+    assert downloads._part_slots._value == downloads._PARTS  # type: ignore[attr-defined]
+
+
+def test_after_its_end_no_part_is_begun(cache: ObjectDirectory, small_parts: None) -> None:
+    storage = Memory().holding(DATA)
+    [want] = wants(storage, pointers=[POINTER])
+    large = downloads._InParts(want, cache, Progress())
+    large.close()
+    for number in range(9):
+        large.bring(number)
+    with pytest.raises(StorageUnavailableError, match="broken off"):
+        large.bring(9)
+    assert storage.requests == []
+    assert left(cache) == []
+
+
+def test_of_the_faults_of_many_parts_the_first_is_told(
+    cache: ObjectDirectory, small_parts: None
+) -> None:
+    storage = Memory().holding(DATA)
+    [want] = wants(storage, pointers=[POINTER])
+    large = downloads._InParts(want, cache, Progress())
+
+    def fail(request: Request) -> None:
+        if request.offset == PART:
+            # While this one waits, another thread's part comes to nothing.
+            large.bring(0)
+            raise StorageUnavailableError("second")
+        if request.length is not None:
+            raise StorageDeniedError("first")
+
+    storage.on_request = fail
+    for number in range(1, 9):
+        large.bring(number)
+    with pytest.raises(StorageDeniedError, match="first"):
+        large.bring(9)
 
 
 def test_a_directory_that_is_closed_breaks_it_off(
