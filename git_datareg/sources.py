@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from git_datareg import settings as settings_module
@@ -110,7 +111,19 @@ def storage_for_push(project: Project, remote: Location, name: str | None = None
         configured = project.settings.storage(chosen)
         if configured.readonly:
             raise StorageReadOnlyError(f"storage {chosen!r} is read-only: {configured.location}")
-        return _opened(_placed(project, configured, remote), configured.options)
+    return storage_pushed_to(project, remote, name)
+
+
+def storage_pushed_to(project: Project, remote: Location, name: str | None = None) -> ObjectStorage:
+    """The storage of `storage_for_push`, for a look at it: one that is only read is opened so.
+
+    Raises StorageNotConfiguredError as that does.
+    """
+    chosen = name or project.settings.default
+    if chosen is not None:
+        configured = project.settings.storage(chosen)
+        location = _placed(project, configured, remote)
+        return _opened(location, configured.options, writable=not configured.readonly)
     place = embedded(remote)
     if place is None:
         raise StorageNotConfiguredError(
@@ -182,10 +195,14 @@ class Sources:
     def storages(self, path: bytes) -> list[ObjectStorage]:
         """Storages for the file at `path`: those of its import first, then the project's."""
         found = self._metafiles.covering(path)
+        return self.storages_of([found.metafile] if found is not None else [], path)
+
+    def storages_of(self, metafiles: Sequence[Metafile], path: bytes) -> list[ObjectStorage]:
+        """As `storages`, for a file of an import that has, or once had, these metafiles."""
         own = self._own_for(path)
-        if found is None:
+        if not metafiles:
             return own
-        return [*self._of_import(found.metafile), *own]
+        return list(dict.fromkeys([*chain(*map(self._of_import, metafiles)), *own]))
 
     def _own_for(self, path: bytes) -> list[ObjectStorage]:
         """The project's storages, those first whose globs name the file."""
