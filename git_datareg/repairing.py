@@ -98,7 +98,7 @@ class _Copies:
     def gather(
         self, pointers: Collection[Pointer], own: Collection[Pointer], opener: Opener
     ) -> None:
-        """Have a copy of as many as can be; what belongs among the `own` ones goes there at once."""
+        """Have a copy of as many as can be; the `own` ones go to where they belong."""
         cache = self._project.local.cache
         for pointer in pointers:
             self._look(pointer)
