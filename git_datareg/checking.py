@@ -293,13 +293,13 @@ def _lost(
 ) -> Iterator[Problem]:
     """What is not here and can be nowhere else: no remote is known to have a file that needs it.
 
-    A storage may have it all the same, so those are asked.
+    A storage may have it all the same, so those are asked; one that can't be is no comfort.
     """
     suspects = set(absent)
     suspects = suspects & needs.unpushed(project, needed) if suspects else suspects
     flaws = lookups.sought([needed.found[each].want for each in suspects], jobs=jobs)
-    missing = {pointer: flaw for pointer, flaw in flaws.items() if flaw.kind == MISSING}
-    yield from _problems(missing, OWN, needed)
+    for pointer, flaw in flaws.items():
+        yield Problem(MISSING, OWN, pointer, needed.found[pointer].want.path, flaw.error)
 
 
 def _in_storage(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from git_datareg import origins
 from git_datareg.checking import CACHE, OWN, SOURCE, Place, Problem, Scope, damage
-from git_datareg.downloads import download
+from git_datareg.downloads import Want, download
 from git_datareg.errors import (
     DataregError,
     IntegrityError,
@@ -60,10 +60,9 @@ def repair(
     for each in problems:
         if each.pointer is not None and each.kind in _KINDS and each.where != SOURCE:
             broken.setdefault(each.where, {})[each.pointer] = each.kind
+    places = {place.name: place for place in checked.places}
     copies = _Copies(project, checked, jobs or project.settings.jobs, advance)
-    copies.gather(
-        {pointer for flaws in broken.values() for pointer in flaws}, broken.get(OWN, ()), opener
-    )
+    copies.gather(broken, places, opener)
     done: set[tuple[str, Pointer]] = set()
     for where, flaws in broken.items():
         curable = {pointer: kind for pointer, kind in flaws.items() if pointer in copies.found}
@@ -72,8 +71,7 @@ def repair(
         elif where == CACHE:
             cured = curable
         else:
-            [place] = [each for each in checked.places if each.name == where]
-            cured = copies.store(place, curable)
+            cured = copies.store(places[where], curable)
         done |= {(where, pointer) for pointer in cured}
     marked = [
         each._replace(is_repaired=each.pointer is not None and (each.where, each.pointer) in done)
@@ -96,18 +94,31 @@ class _Copies:
         self._advance = advance
 
     def gather(
-        self, pointers: Collection[Pointer], own: Collection[Pointer], opener: Opener
+        self, broken: Mapping[str, Collection[Pointer]], places: Mapping[str, Place], opener: Opener
     ) -> None:
-        """Have a copy of as many as can be; the `own` ones go to where they belong."""
+        """Have a copy of as many as can be of what is broken, by where it is."""
         cache = self._project.local.cache
-        for pointer in pointers:
+        at: dict[Pointer, set[str]] = {}
+        for where, pointers in broken.items():
+            for pointer in pointers:
+                at.setdefault(pointer, set()).add(where)
+        for pointer, found in at.items():
             self._look(pointer)
-            into = self._project.local.own if pointer in own else cache
+            into = self._project.local.own if OWN in found else cache
             if pointer not in self.found and into is not None:
                 self._take_from_work_tree(pointer, into)
-        wants = [self._needs.found[each].want for each in pointers if each not in self.found]
+        wants = []
+        for pointer in at.keys() - self.found.keys():
+            want = self._needs.found[pointer].want
+            known = {places[name].storage.storage.location for name in at[pointer] & places.keys()}
+            others = [each for each in want.storages if each.storage.location not in known]
+            wants.append(want._replace(storages=others))
+        self._fetch(wants, opener)
+
+    def _fetch(self, wants: Sequence[Want], opener: Opener) -> None:
         if not wants:
             return
+        cache = self._project.local.cache
         failures = download(wants, cache, jobs=self._jobs, advance=self._advance)
         ways = self._needs.ways(self._project, opener)
         failures = origins.download(failures, ways, cache, jobs=self._jobs, advance=self._advance)

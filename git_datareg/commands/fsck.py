@@ -15,6 +15,7 @@ from git_datareg.errors import (
     CorruptError,
     DataregError,
     ObjectNotFoundError,
+    StorageError,
     StorageUnavailableError,
     UsageError,
 )
@@ -23,7 +24,7 @@ from git_datareg.workspace import Workspace
 
 #: Of faults that many objects may share, so many are told.
 _MOST_FAULTS = 10
-#: Kinds whose line says all there is to say.
+#: Kinds of what copies can make good.
 _PLAIN = frozenset((MISSING, CORRUPT, WRONG_SIZE))
 
 
@@ -76,7 +77,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     if not arguments.quiet:
         _summarize(report)
     left = [each for each in problems if not each.is_repaired]
-    _tell([each.error for each in left if each.kind not in _PLAIN], faults)
+    _tell([each.error for each in left if not _is_plain(each)], faults)
     if left:
         raise _fault(left, report, is_repair=arguments.repair)
     return 0
@@ -100,6 +101,11 @@ def _as_json(problem: Problem) -> dict[str, object]:
         "repaired": problem.is_repaired,
         "message": problem.error.message,
     }
+
+
+def _is_plain(problem: Problem) -> bool:
+    """Whether the line says all there is to say."""
+    return problem.kind in _PLAIN and not isinstance(problem.error, StorageError)
 
 
 def _summarize(report: Report) -> None:
