@@ -378,3 +378,15 @@ def test_what_the_user_names_is_the_users_own(source: Source, server: str, tmp_p
     Git(tmp_path).run("config", "--global", "datareg.main.url", str(tmp_path / "main"))
     datareg(tmp_path, "get", "-q", f"{server}/gallery.git", "model.bin")
     assert (tmp_path / "model.bin").read_bytes() == MODEL
+
+
+def test_a_place_at_its_own_host_is_not_refused(
+    source: Source, server: str, tmp_path: Path
+) -> None:
+    datareg(source.work, "storage", "remove", "mirror")
+    name_storage(source, url=f"{server}/nothing")
+    done = datareg(tmp_path, "get", f"{server}/gallery.git", "model.bin", check=False)
+    # There is nothing, but it would be taken from there.
+    assert done.returncode in (3, 5)
+    assert "may not name" not in done.stderr
+    assert f"{server}/nothing" in done.stderr
