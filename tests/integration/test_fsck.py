@@ -364,6 +364,22 @@ def test_an_object_of_our_own_is_repaired_from_a_storage(source: Source) -> None
     is_well(source.work)
 
 
+def test_other_commands_that_meet_damage_point_here(source: Source) -> None:
+    (source.work.path / "model.bin").unlink()
+    flip(own(source.work, MODEL))
+    done = source.work.run("checkout", "model.bin", check=False)
+    assert done.returncode != 0
+    assert "hint: git datareg fsck --repair" in done.stderr
+    assert fsck(source.work, "--repair").returncode == 0
+    source.work.run("checkout", "model.bin")
+    assert (source.work.path / "model.bin").read_bytes() == MODEL
+    cut(source.object(MODEL))
+    done = datareg(source.work, "push", "--all", check=False)
+    fault(done, 1, "hint: in a repository that has it: git datareg fsck --storage --repair")
+    assert fsck(source.work, "--storage", "--repair").returncode == 0
+    datareg(source.work, "push", "--all")
+
+
 def test_what_has_no_whole_copy_stays_as_it_is(source: Source) -> None:
     source.work.write("model.bin", b"changed since")
     flip(own(source.work, MODEL))
