@@ -130,10 +130,16 @@ def _spelled(action: argparse.Action) -> str:
         flags = ",".join(action.option_strings[:1])
         if isinstance(action, argparse.BooleanOptionalAction):
             flags = " | ".join(action.option_strings)
-        return flags if action.nargs == 0 else f"{flags} {value}"
+        return flags if action.nargs == 0 else f"{flags} {_value(action)}"
     *before, last = value.split()
     many = " ".join([*(f"[{word}]" for word in before), f"[{last}...]"])
     return {"?": f"[{value}]", "*": many, "+": f"{value}..."}.get(str(action.nargs), value)
+
+
+def _value(action: argparse.Action) -> str:
+    """An option's value, in brackets where it may be left out."""
+    value = action.metavar if isinstance(action.metavar, str) else action.dest
+    return f"[{value}]" if action.nargs == "?" else value
 
 
 def _is_repeated(action: argparse.Action) -> bool:
@@ -176,11 +182,11 @@ def _common_options() -> list[str]:
 
 
 def _flags(action: argparse.Action) -> str:
-    value = action.metavar if isinstance(action.metavar, str) else action.dest
     flags = ", ".join(f"\\fB{_escaped(flag)}\\fR" for flag in action.option_strings)
     if not flags:
+        value = action.metavar if isinstance(action.metavar, str) else action.dest
         return f"\\fI{_escaped(value)}\\fR"
-    return flags if action.nargs == 0 else f"{flags} \\fI{_escaped(value)}\\fR"
+    return flags if action.nargs == 0 else f"{flags} \\fI{_escaped(_value(action))}\\fR"
 
 
 def _list_of(commands: dict[str, str]) -> list[str]:

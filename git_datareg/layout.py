@@ -73,7 +73,7 @@ class ObjectStorage:
             raise IntegrityError(
                 f"corrupt object {pointer.digest} in {self}: "
                 f"{size} bytes instead of {pointer.size}",
-                "remove it there and push again from a repository that has it",
+                "in a repository that has it: git datareg fsck --storage --repair",
             )
 
     def upload(self, pointer: Pointer, source: BinaryIO) -> bool:

@@ -31,6 +31,7 @@ COMMANDS = {
     "pull": "fetch and checkout",
     "push": "upload the objects that refs need",
     "storage": "show and edit where objects are stored",
+    "fsck": "check that data is there and whole, here and in storages",
     "list": "list what a registry holds",
     "get": "download files from a registry",
     "import": "take files of a registry into this repository",

@@ -296,7 +296,7 @@ class LocalObjects(NamedTuple):
         if own is not None:
             raise IntegrityError(
                 f"corrupt object {pointer.digest}: {own}",
-                "move that file away, then add the file again or fetch it from a storage",
+                "git datareg fsck --repair, or move that file away and add the file again",
             )
         return None
 

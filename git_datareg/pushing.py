@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from git_datareg.downloads import download
+from git_datareg.downloads import Want, download
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -231,12 +231,18 @@ class _Store:
         if not absent:
             return 0
         sources = Sources(self._project)
-        wants = [sources.want(each.pointer, each.path) for each in absent]
+        wants = [Want(each.pointer, each.path, self._others(sources, each)) for each in absent]
         failures = download(wants, self._project.local.cache, jobs=jobs)
         failed = {each.pointer for each in failures}
         self.failures = [each for each in self.failures if each not in absent] + failures
         items = [(each.pointer, each.path) for each in absent if each.pointer not in failed]
         return self._upload(items, jobs, advance)
+
+    def _others(self, sources: Sources, failure: Failure) -> list[ObjectStorage]:
+        """The storages to ask for an object that this one lacks, or is too new to be asked."""
+        here = self.storage.storage.location
+        found = sources.storages(failure.path)
+        return [each for each in found if each.storage.location != here]
 
 
 def _not_stored(failures: Sequence[Failure], needed: Plan, storage: ObjectStorage) -> PartialError:

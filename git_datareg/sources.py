@@ -6,6 +6,8 @@ Moves no objects itself.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from git_datareg import storages
@@ -57,10 +59,14 @@ class Sources:
     def storages(self, path: bytes) -> list[ObjectStorage]:
         """Storages for the file at `path`: those of its import first, then the project's."""
         found = self._metafiles.covering(path)
+        return self.storages_of([found.metafile] if found is not None else [], path)
+
+    def storages_of(self, metafiles: Sequence[Metafile], path: bytes) -> list[ObjectStorage]:
+        """As `storages`, for a file of an import that has, or once had, these metafiles."""
         own = self._own_for(path)
-        if found is None:
+        if not metafiles:
             return own
-        return [*self._of_import(found.metafile), *own]
+        return list(dict.fromkeys([*chain(*map(self._of_import, metafiles)), *own]))
 
     def _own_for(self, path: bytes) -> list[ObjectStorage]:
         """The project's storages, those first whose globs name the file."""

@@ -55,7 +55,19 @@ def storage_for_push(project: Project, remote: Location, name: str | None = None
         configured = project.settings.storage(chosen)
         if configured.readonly:
             raise StorageReadOnlyError(f"storage {chosen!r} is read-only: {configured.location}")
-        return opened(project, _placed(project, configured, remote), configured.options)
+    return storage_pushed_to(project, remote, name)
+
+
+def storage_pushed_to(project: Project, remote: Location, name: str | None = None) -> ObjectStorage:
+    """The storage of `storage_for_push`, for a look at it: one that is only read is opened so.
+
+    Raises StorageNotConfiguredError as that does.
+    """
+    chosen = name or project.settings.default
+    if chosen is not None:
+        configured = project.settings.storage(chosen)
+        location = _placed(project, configured, remote)
+        return opened(project, location, configured.options, writable=not configured.readonly)
     place = embedded(remote)
     if place is not None:
         return ObjectStorage(open_storage(place))

@@ -176,7 +176,7 @@ class _Verified(io.RawIOBase):
         if is_last and (self._hasher.digest(), self._hasher.size) != self._pointer:
             raise IntegrityError(
                 f"corrupt object {self._pointer.digest}: {self._file.name}",
-                "remove it, and add the file again or fetch it from a storage",
+                "git datareg fsck --repair, or remove it and add the file again",
             )
         self.advance_to(self._hasher.size)
         return count

@@ -83,7 +83,9 @@ def test_metafiles_are_read_as_the_vectors_say(folder: str, name: str, expected:
     assert Metafile.parse(text, name) == Metafile(**(expected | lists))
 
 
-@pytest.mark.parametrize("name", ["plain", "least", "vendored", "sha256", "not_utf8", "quoted"])
+@pytest.mark.parametrize(
+    "name", ["plain", "least", "vendored", "sha256", "not_utf8", "quoted", "endpoint"]
+)
 def test_metafiles_are_written_as_the_vectors_say(name: str) -> None:
     text = vector("metafile", name + ".datareg")
     assert Metafile.parse(text, name).encode() == text

@@ -33,12 +33,12 @@ LAYERS = (
     "files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
-    "arriving downloads embedding layout objects presence settings transfer uploads",
+    "arriving downloads embedding layout lookups objects presence settings transfer uploads",
     # 4: operations on a repository
     "configuring filtering installing placing projects pushing remote sources storages streaming",
     # 5: operations across repositories
-    "bringing chains conflicts delivery importing imports listing mirror origins reading"
-    " recording registry standing working",
+    "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
+    " reading recording registry repairing standing working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
     # 7: programs
@@ -78,6 +78,7 @@ WITHIN = {
     "layout": "objects",
     "arriving": "objects",
     "downloads": "arriving layout objects transfer",
+    "lookups": "downloads layout presence transfer",
     "presence": "layout",
     "transfer": "layout",
     "uploads": "layout objects presence transfer",
@@ -88,6 +89,9 @@ WITHIN = {
     "pushing": "projects sources storages",
     "remote": "projects storages",
     "working": "origins",
+    "needs": "origins",
+    "checking": "needs origins",
+    "repairing": "checking origins",
     "conflicts": "imports registry working",
     "delivery": "origins registry",
     "origins": "registry",

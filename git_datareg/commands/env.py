@@ -9,10 +9,12 @@ import sys
 from importlib.metadata import version
 
 from git_datareg.commands.parsing import add_json
-from git_datareg.commands.printing import put, put_json
+from git_datareg.commands.printing import put, put_json, storage_facts, storage_words
 from git_datareg.errors import DataregError
 from git_datareg.git import config, process
+from git_datareg.git.config import ConfigValue
 from git_datareg.location import Location
+from git_datareg.settings import StorageSettings
 from git_datareg.workspace import Workspace
 
 _PACKAGES = ("git-datareg", "blake3", "tqdm")
@@ -34,9 +36,9 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         "system": platform.platform(),
         "repository": repository.places.git_dir if repository is not None else None,
         "work tree": repository.work_tree if repository is not None else None,
-        **_settings(workspace),
+        **_settings(workspace, as_json=arguments.json),
         "configuration": {
-            value.key: f"{_shown(value.value)} ({value.origin})"
+            value.key: f"{_shown(value)} ({value.origin})"
             for value in config.read(repository)
             if value.key.startswith(("datareg.", "filter.datareg."))
         },
@@ -49,7 +51,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     return 0
 
 
-def _settings(workspace: Workspace) -> dict[str, object]:
+def _settings(workspace: Workspace, *, as_json: bool) -> dict[str, object]:
     """What is configured; if that can't be told, why: then it is what a bug report is about."""
     try:
         settings = workspace.settings
@@ -62,15 +64,24 @@ def _settings(workspace: Workspace) -> dict[str, object]:
         "threshold": settings.threshold,
         "default storage": settings.default,
         "storages": {
-            each.name: f"{each.location} ({each.origin})" for each in settings.storages.values()
+            each.name: {**storage_facts(each), "origin": each.origin} if as_json else _line(each)
+            for each in settings.storages.values()
         },
         "remotes": {each.name: str(each.location) for each in remotes},
         "warnings": list(settings.warnings),
     }
 
 
-def _shown(value: str) -> str:
-    return str(Location(value)) if "://" in value else value
+def _line(storage: StorageSettings) -> str:
+    words = ", ".join(storage_words(storage))
+    return f"{storage.location} ({storage.origin}){f', {words}' if words else ''}"
+
+
+def _shown(value: ConfigValue) -> str:
+    if value.key.endswith(".option"):
+        # An argument of a file system may well be a password.
+        return value.value.partition("=")[0] + "=..."
+    return str(Location(value.value)) if "://" in value.value else value.value
 
 
 def _text(facts: dict[str, object]) -> str:

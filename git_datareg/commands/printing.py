@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from git_datareg import ui
+from git_datareg.location import Location
+from git_datareg.settings import StorageSettings
 from git_datareg.standing import Report
 
 
@@ -53,3 +55,28 @@ def standing(found: Report) -> str:
     if found.rewritten:
         how = ", history was rewritten"
     return f"behind{how}: {found.added} added, {found.changed} changed, {found.removed} removed"
+
+
+def storage_facts(storage: StorageSettings) -> dict[str, object]:
+    """What matters of how a storage is set up, without secrets."""
+    options = storage.options
+    return {
+        "url": str(storage.location),
+        "readonly": storage.readonly,
+        "endpoint": str(Location(options.endpoint)) if options.endpoint else None,
+        "region": options.region,
+        "profile": options.profile,
+        "credentials": options.is_trusted and not options.is_anonymous,
+        "include": list(storage.include),
+        "exclude": list(storage.exclude),
+    }
+
+
+def storage_words(storage: StorageSettings) -> list[str]:
+    """The same but for the URL, in words; what is as usual needs none."""
+    facts = storage_facts(storage)
+    words = ["read-only"] if storage.readonly else []
+    words += [f"{key} {facts[key]}" for key in ("endpoint", "region", "profile") if facts[key]]
+    words += [] if facts["credentials"] else ["no credentials"]
+    words += [f"include {glob}" for glob in storage.include]
+    return words + [f"exclude {glob}" for glob in storage.exclude]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
 from git_datareg import configuring, ui
 from git_datareg.commands.parsing import add_globs, add_json
+from git_datareg.commands.printing import put, put_json, storage_facts, storage_words
 from git_datareg.projects import Project
+from git_datareg.settings import StorageSettings
 from git_datareg.storages import embedded
 from git_datareg.workspace import Workspace
+
+#: What stands for the storage in the Git remote's own repository; no other is named so.
+_EMBEDDED = "(embedded)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         for warning in project.settings.warnings:
             ui.warn(warning)
         if arguments.action == "default":
-            _write((project.settings.default or "") + "\n")
+            put(project.settings.default or "")
         else:
             _list(project, as_json=arguments.json)
     return 0
@@ -63,31 +66,21 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def _list(project: Project, *, as_json: bool) -> None:
     settings = project.settings
-    rows = [
-        {
-            "name": storage.name,
-            "url": str(storage.location),
-            "default": storage.name == settings.default,
-            "readonly": storage.readonly,
-        }
-        for storage in settings.storages.values()
-    ]
+    storages = list(settings.storages.values())
     remote = project.default_remote
     place = embedded(remote.location) if remote is not None else None
     if place is not None:
-        is_default = settings.default is None
-        rows.append(
-            {"name": "(embedded)", "url": str(place), "default": is_default, "readonly": False}
-        )
+        storages.append(StorageSettings(_EMBEDDED, place, readonly=False, origin=""))
+    default = settings.default or _EMBEDDED
     if as_json:
-        _write(json.dumps(rows, indent=2) + "\n")
+        put_json(
+            [
+                {"name": each.name, "default": each.name == default, **storage_facts(each)}
+                for each in storages
+            ]
+        )
         return
-    for row in rows:
-        star = "*" if row["default"] else " "
-        readonly = "  (read-only)" if row["readonly"] else ""
-        _write(f"{star} {row['name']}\t{row['url']}{readonly}\n")
-
-
-def _write(text: str) -> None:
-    # A path need not be in the encoding of the terminal.
-    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    for each in storages:
+        star = "*" if each.name == default else " "
+        words = ", ".join(storage_words(each))
+        put(f"{star} {each.name}\t{each.location}{f'  ({words})' if words else ''}")

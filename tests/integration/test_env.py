@@ -36,16 +36,52 @@ def test_configuration_is_told_with_its_origin(tmp_path: Path) -> None:
     found = facts(git)
     assert found["work tree"] == str(git.path)
     assert found["default storage"] == "disk"
-    assert found["storages"]["disk"] == f"{tmp_path / 'disk'} (file:.datareg)"
-    assert found["storages"]["near"].startswith(f"{tmp_path / 'near'} (file:")
+    assert found["storages"]["disk"]["url"] == str(tmp_path / "disk")
+    assert found["storages"]["disk"]["origin"] == "file:.datareg"
+    assert found["storages"]["near"]["url"] == str(tmp_path / "near")
+    assert found["storages"]["near"]["origin"].startswith("file:")
     assert found["configuration"]["filter.datareg.required"].startswith("true (file:")
     assert found["remotes"] == {"origin": "https://example.org/x.git"}
+
+
+def test_how_storages_are_set_up_is_told(tmp_path: Path) -> None:
+    git = Git(tmp_path / "app").init()
+    git.write(
+        ".datareg",
+        b'[storage "a"]\n\turl = s3://b/a\n\tendpoint = https://me:hunter2@s3.example.org\n'
+        b"\tregion = north\n\treadonly = true\n\tinclude = *.jpg\n\texclude = x/*\n",
+    )
+    git.run("config", "datareg.a.profile", "work")
+    found = facts(git)["storages"]["a"]
+    assert found == {
+        "url": "s3://b/a",
+        "readonly": True,
+        "endpoint": "https://s3.example.org",
+        "region": "north",
+        "profile": "work",
+        # It is the repository alone that names the endpoint.
+        "credentials": False,
+        "include": ["*.jpg"],
+        "exclude": ["x/*"],
+        "origin": "file:.datareg",
+    }
+    assert (
+        "  a=s3://b/a (file:.datareg), read-only, endpoint https://s3.example.org, region north, "
+        "profile work, no credentials, include *.jpg, exclude x/*"
+    ) in datareg(git, "env").stdout.splitlines()
+    git.run("config", "--global", "datareg.trustedEndpoint", "https://me:hunter2@s3.example.org/")
+    assert facts(git)["storages"]["a"]["credentials"] is True
+    assert "no credentials" not in datareg(git, "env").stdout
+    git.run("config", "datareg.a.anonymous", "true")
+    assert facts(git)["storages"]["a"]["credentials"] is False
 
 
 def test_no_secret_is_told(tmp_path: Path) -> None:
     git = Git(tmp_path / "app").init()
     git.run("remote", "add", "origin", "https://me:hunter2@example.org/x.git?token=hunter2")
     git.run("config", "datareg.near.url", "https://me:hunter2@example.org/data?sig=hunter2")
+    git.run("config", "datareg.near.option", "password=hunter2")
+    assert facts(git)["configuration"]["datareg.near.option"].startswith("password=... (file:")
     for options in ([], ["--json"]):
         assert "hunter2" not in datareg(git, "env", *options).stdout
 

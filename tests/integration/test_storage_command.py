@@ -62,7 +62,43 @@ def test_the_list_is_json_when_asked(git: Git) -> None:
         "url": "https://data.example.org/music",
         "default": True,
         "readonly": True,
+        "endpoint": None,
+        "region": None,
+        "profile": None,
+        "credentials": True,
+        "include": [],
+        "exclude": [],
     }
+
+
+def test_the_list_shows_how_storages_are_set_up(git: Git) -> None:
+    endpoint = "https://s3.example.org"
+    add = ("add", "-d", "--endpoint", endpoint, "--region", "north", "--readonly")
+    storage(git, *add, "-I", "*.jpg", "-I", "*.png", "-X", "drafts/*", "one", "s3://bucket/one")
+    git.run("config", "datareg.one.profile", "work")
+    words = (
+        f"read-only, endpoint {endpoint}, region north, profile work, include *.jpg, "
+        "include *.png, exclude drafts/*"
+    )
+    assert storage(git, "list") == f"* one\ts3://bucket/one  ({words})"
+    [row] = json.loads(storage(git, "list", "--json"))
+    assert row == {
+        "name": "one",
+        "default": True,
+        "url": "s3://bucket/one",
+        "readonly": True,
+        "endpoint": endpoint,
+        "region": "north",
+        "profile": "work",
+        "credentials": True,
+        "include": ["*.jpg", "*.png"],
+        "exclude": ["drafts/*"],
+    }
+    # Whoever clones it has not named the endpoint: it gets none of their credentials.
+    git.run("config", "--unset", "datareg.one.endpoint")
+    assert "no credentials" in storage(git, "list")
+    git.run("config", "--global", "datareg.trustedEndpoint", endpoint.upper() + "/")
+    assert "no credentials" not in storage(git, "list")
 
 
 def test_the_embedded_storage_is_the_default_while_there_is_no_other(

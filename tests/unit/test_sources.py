@@ -8,12 +8,19 @@ import pytest
 from git_datareg import projects, sources
 from git_datareg import storages as storages_module
 from git_datareg.digest import digest_of
-from git_datareg.errors import StorageNotConfiguredError, StorageReadOnlyError
+from git_datareg.errors import (
+    StorageDeniedError,
+    StorageError,
+    StorageNotConfiguredError,
+    StorageReadOnlyError,
+)
 from git_datareg.git import repository
 from git_datareg.location import Location
+from git_datareg.metafile import Metafile
 from git_datareg.pointer import Pointer
-from git_datareg.projects import Project
+from git_datareg.projects import Project, Remote
 from git_datareg.sources import Sources
+from git_datareg.storage.refusing import RefusingStorage
 from tests.support.filtered import pointer
 from tests.support.gitrun import Git
 
@@ -131,6 +138,19 @@ def test_the_default_storage_or_a_named_one_is_used(git: Git, tmp_path: Path) ->
         store(git, f"{tmp_path}/remote.git", "x")
 
 
+def test_a_storage_that_is_only_read_can_be_looked_at(git: Git, tmp_path: Path) -> None:
+    configure(git, '\tstorage = far\n[storage "far"]\n\turl = ../far\n\treadonly = true\n')
+    remote = Location(f"{tmp_path}/remote.git")
+    for name in (None, "far"):
+        found = storages_module.storage_pushed_to(opened(git), remote, name)
+        assert str(found) == f"{tmp_path}/far"
+        assert not found.storage.properties.writable
+    git.run("config", "datareg.far.readonly", "false")
+    assert storages_module.storage_pushed_to(opened(git), remote).storage.properties.writable
+    with pytest.raises(StorageNotConfiguredError, match="no storage named 'x'"):
+        storages_module.storage_pushed_to(opened(git), remote, "x")
+
+
 # Where a path is read
 
 
@@ -159,6 +179,106 @@ def test_an_imported_file_is_sought_where_it_came_from(git: Git, tmp_path: Path)
     assert storages(git, b"faces") == expected
     assert storages(git, b"faces/sub/a.dat", git.head()) == expected
     assert storages(git, b"facesx") == storages(git, b"elsewhere/faces") == []
+
+
+def test_an_import_may_have_had_several_metafiles(git: Git, tmp_path: Path) -> None:
+    configure(git, '\tstorage = own\n[storage "own"]\n\turl = ../own\n')
+    metafiles = [
+        Metafile.parse(
+            METAFILE.format(url="https://h/r", commit="1" * 40, storage=hint).encode(), ""
+        )
+        for hint in ("/one", "/two", "/one")
+    ]
+    found = Sources(opened(git))
+    own = f"{tmp_path}/own"
+    assert [str(each) for each in found.storages_of(metafiles, b"a")] == ["/one", "/two", own]
+    assert [str(each) for each in found.storages_of([], b"a")] == [own]
+
+
+# What a registry elsewhere may name
+
+
+def refusal(
+    git: Git, registry: str, storage: str, user: dict[str, str] | None = None
+) -> StorageError | None:
+    """Why a registry elsewhere, with this storage in its `.datareg`, is not followed there."""
+    git.write(".datareg", f'[storage "main"]\n{storage}'.encode())
+    git.commit_all()
+    for key, value in (user or {}).items():
+        git.run("config", "--global", key, value)
+    project = projects.open_project(repository.open_foreign(str(git.path)), os.environ)
+    project = project._replace(remotes=(Remote("origin", Location(registry)),))
+    [found] = Sources(project).storages(b"x")
+    if isinstance(found.storage, RefusingStorage):
+        with pytest.raises(StorageError) as caught:
+            found.storage.info("key")
+        # That this version can't open it is another matter.
+        if isinstance(caught.value, StorageDeniedError):
+            return caught.value
+    return None
+
+
+HTTPS, HTTP = "https://git.example.org/r.git", "http://127.0.0.1:8080/r.git"
+PRIVATE = {"datareg.allowPrivate": "true"}
+
+
+@pytest.mark.parametrize(
+    ("registry", "storage", "reason"),
+    [
+        (HTTPS, "url = https://10.0.0.1/x", "the private address 10.0.0.1"),
+        (HTTPS, "url = https://localhost/x", "the private address localhost"),
+        (HTTPS, "url = http://data.example.org/x", "a URL with http:"),
+        (HTTPS, "url = s3://b/x\nendpoint = https://10.0.0.1", "the private address 10.0.0.1"),
+        (HTTPS, "url = s3://b/x\nendpoint = http://s3.example.org", "a URL with http:"),
+        (HTTP, "url = http://127.0.0.2/x", "a URL with http:"),
+        # Its own host, but by another scheme.
+        (HTTP, "url = https://127.0.0.1/x", "the private address 127.0.0.1"),
+        (
+            HTTP,
+            "url = s3://b/x\nendpoint = https://127.0.0.1:9000",
+            "the private address 127.0.0.1",
+        ),
+    ],
+)
+def test_a_place_that_is_not_public_is_refused(
+    git: Git, registry: str, storage: str, reason: str
+) -> None:
+    place = storage.rpartition(" = ")[2]
+    fault = refusal(git, registry, storage)
+    assert fault is not None
+    assert fault.message == f"{registry} may not name {reason} as its storage: {place}"
+    url = storage.partition("\n")[0].removeprefix("url = ")
+    assert fault.hints == (f"if you trust it: git config --global datareg.main.url {url}",)
+
+
+@pytest.mark.parametrize(
+    ("registry", "storage", "user"),
+    [
+        (HTTPS, "url = https://data.example.org/x", {}),
+        (HTTPS, "url = s3://b/x", {}),
+        (HTTPS, "url = s3://b/x\nendpoint = https://s3.example.org", {}),
+        # What it is reached by itself is no other place.
+        (HTTP, "url = http://127.0.0.1:9000/x", {}),
+        (HTTP, "url = s3://b/x\nendpoint = http://127.0.0.1:9000", {}),
+        (HTTP, "url = ../data", {}),
+        # A directory that a team has mounted.
+        (HTTPS, "url = /mnt/share", {}),
+        (HTTPS, "url = https://10.0.0.1/x", PRIVATE),
+        (HTTPS, "url = s3://b/x\nendpoint = https://10.0.0.1", PRIVATE),
+        # What the user names is the user's own.
+        (HTTPS, "url = s3://b/x", {"datareg.main.url": "http://10.0.0.1/x"}),
+        ("/srv/r.git", "url = http://10.0.0.1/x", {}),
+    ],
+)
+def test_other_places_are_followed(
+    git: Git, registry: str, storage: str, user: dict[str, str]
+) -> None:
+    assert refusal(git, registry, storage, user) is None
+
+
+def test_to_allow_private_addresses_allows_nothing_else(git: Git) -> None:
+    fault = refusal(git, HTTPS, "url = http://10.0.0.1/x", PRIVATE)
+    assert fault is not None and "a URL with http:" in fault.message
 
 
 def test_a_hint_that_is_of_no_use_says_so_when_it_is_asked(git: Git) -> None:
