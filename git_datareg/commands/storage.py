@@ -7,13 +7,14 @@ import json
 import sys
 
 from git_datareg import configuring, ui
-from git_datareg.commands.parsing import add_json
+from git_datareg.commands.parsing import add_json, add_quiet
 from git_datareg.sources import Project, embedded
 from git_datareg.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
+    add_quiet(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add = actions.add_parser("add", help="add a storage to .datareg")
     add.add_argument("-d", "--default", action="store_true", help="make it the default one")
@@ -23,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("remove", help="remove a storage from .datareg").add_argument("name")
     default = actions.add_parser("default", help="show or choose the default storage")
     default.add_argument("name", nargs="?")
+    for action in actions.choices.values():
+        add_quiet(action, argparse.SUPPRESS)
     parser.set_defaults(action="list", json=False)
 
 
@@ -33,7 +36,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         configuring.add_storage(
             repository, arguments.name, arguments.url, default=arguments.default
         )
-        ui.hint("git add .datareg, so that others get it too")
+        if not arguments.quiet:
+            ui.hint("git add .datareg, so that others get it too")
     elif arguments.action == "remove":
         configuring.remove_storage(repository, arguments.name)
     elif arguments.action == "default" and arguments.name:
