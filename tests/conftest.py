@@ -149,3 +149,13 @@ def home(
     _seal(monkeypatch, path, tmp_path_factory.getbasetemp())
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that start programs by the hundred, on ways that other tests go as well.
+
+    What these programs reach is not measured: to start coverage takes twice as long as
+    to start one of them.
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
