@@ -24,10 +24,10 @@ from git_datareg.errors import (
     RevisionNotFoundError,
     StorageUnavailableError,
 )
-from git_datareg.git import faults, objects, process, revisions
+from git_datareg.git import config, faults, objects, process, revisions, unattended
 from git_datareg.git.places import Places
 from git_datareg.git.repository import Repository, open_foreign
-from git_datareg.location import Location, check_repository
+from git_datareg.location import Location, check_repository, user_and_host
 from git_datareg.objects import cache_at
 
 #: Plain files of more bytes are left at the remote until somebody wants them.
@@ -55,13 +55,6 @@ _QUIETLY = (
     "--no-auto-maintenance",
     "--no-recurse-submodules",
 )
-#: An empty GIT_ASKPASS keeps git from asking by the other ways to name such a program, too.
-_UNATTENDED = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ASKPASS": "",
-    "GIT_PROTOCOL_FROM_USER": "0",
-    "GIT_ALLOW_PROTOCOL": "https:ssh",
-}
 #: The folder of a mirror by which it is read.
 _READER = "reader"
 #: So many fetches, each a pack, make reading slow; then they become one.
@@ -90,13 +83,15 @@ def open_revision(
         return mirror.reader, commit
 
 
-def fetch_blobs(location: Location, ids: Iterable[str], cache: str | None) -> None:
+def fetch_blobs(
+    location: Location, ids: Iterable[str], cache: str | None, *, is_foreign: bool = False
+) -> None:
     """Have the mirror of a remote registry hold these files, in one go.
 
     Raises StorageUnavailableError when git can't get there, and GitError for
-    what the registry does not give.
+    what the registry does not give. `is_foreign` is as in `open_revision`.
     """
-    mirror = _Mirror(location, _directory(location, cache))
+    mirror = _Mirror(location, _directory(location, cache), is_foreign)
     with _locked(mirror.directory):
         mirror.fetch_objects(ids)
 
@@ -298,7 +293,8 @@ class _Mirror(NamedTuple):
         # What `git -c` gave us counts: proxies, credential helpers.
         extra = {**process.users_only(), **process.with_config([url, *settings])}
         if self.is_foreign:
-            extra |= _UNATTENDED
+            host = user_and_host(self.location.url)[1] if self.location.scheme == "ssh" else None
+            extra |= unattended.environment(config.read(None) if host else (), host)
         command = [f"--git-dir={directory or self.directory}", *arguments]
         return process.run(command, own=False, input=input, extra=extra)
 

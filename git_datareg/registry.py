@@ -93,6 +93,8 @@ class Source(NamedTuple):
     reader: ObjectReader
     #: The cache's directory, where its mirror is if it is elsewhere.
     cache: str | None
+    #: Whether not the user named it, but a registry elsewhere.
+    is_foreign: bool
 
     @property
     def repository(self) -> Repository:
@@ -113,7 +115,7 @@ class Source(NamedTuple):
 
     def later_sources(self) -> Sources:
         """Where its objects are as its default branch has it now: the storage may have moved."""
-        repository, commit = mirror.open_revision(self.location, None, self.cache)
+        repository, commit = self.opened(None)
         project = open_project(repository, self._environ, commit)
         project = project._replace(remotes=self.project.remotes)
         return Sources(project, self.commit, self.reader)
@@ -122,6 +124,10 @@ class Source(NamedTuple):
         """Another registry, which this one names; raises as `open_source`."""
         is_foreign = self.location.path is None
         return open_source(location, rev, self.cache, self._environ, is_foreign=is_foreign)
+
+    def opened(self, rev: str | None) -> tuple[Repository, str]:
+        """Its Git repository, with a revision at hand; raises as `mirror.open_revision`."""
+        return mirror.open_revision(self.location, rev, self.cache, is_foreign=self.is_foreign)
 
     @property
     def _environ(self) -> Mapping[str, str]:
@@ -152,7 +158,7 @@ def open_source(
         # As git has it for .gitmodules: a repository without a remote is its own.
         own = Remote("origin", Location(os.path.abspath(location.path)))
         project = project._replace(remotes=(own, *project.remotes))
-    return Source(location, project, commit, rev, reader, cache)
+    return Source(location, project, commit, rev, reader, cache, is_foreign)
 
 
 def at(source: Source, commit: str) -> Source:
@@ -164,9 +170,9 @@ def at(source: Source, commit: str) -> Source:
     """
     if commit == source.commit:
         return source
-    repository, found = mirror.open_revision(source.location, commit, source.cache)
-    project = source.project._replace(repository=repository)
-    return Source(source.location, project, found, commit, ObjectReader(repository), source.cache)
+    repository, found = source.opened(commit)
+    project, reader = source.project._replace(repository=repository), ObjectReader(repository)
+    return source._replace(project=project, commit=found, rev=commit, reader=reader)
 
 
 def commits_since(source: Source, commit: str) -> int | None:
@@ -399,7 +405,7 @@ def _with_sizes(source: Source, found: Sequence[TreeEntry]) -> Sequence[TreeEntr
         return found
     ids = list(dict.fromkeys(each.id for each in absent))
     if source.location.path is None:
-        mirror.fetch_blobs(source.location, ids, source.cache)
+        mirror.fetch_blobs(source.location, ids, source.cache, is_foreign=source.is_foreign)
     sizes = objects.sizes(source.repository, ids)
     for each in absent:
         if each.id not in sizes:

@@ -169,3 +169,13 @@ def s3_servers(
     servers = S3Servers(tmp_path_factory.mktemp("s3"))
     yield servers
     servers.close()
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that start programs by the hundred, on ways that other tests go as well.
+
+    What these programs reach is not measured: to start coverage takes twice as long as
+    to start one of them.
+    """
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)

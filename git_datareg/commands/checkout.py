@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from git_datareg import ui, working
+from git_datareg.commands.parsing import add_quiet
 from git_datareg.errors import DataregError, PartialError
 from git_datareg.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but faults")
+    add_quiet(parser)
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="files or directories (default: all)"
     )

@@ -8,7 +8,7 @@ import platform
 import sys
 from importlib.metadata import version
 
-from git_datareg.commands.parsing import add_json
+from git_datareg.commands.parsing import add_json, add_quiet
 from git_datareg.commands.printing import put, put_json, storage_facts, storage_words
 from git_datareg.errors import DataregError
 from git_datareg.git import config, process
@@ -24,6 +24,7 @@ _VARIABLES = ("GIT_DATAREG_CACHE", "GIT_DATAREG_SKIP_SMUDGE", "GIT_DATAREG_TRACE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     add_json(parser)
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from git_datareg import installing, ui
+from git_datareg.commands.parsing import add_quiet
 from git_datareg.workspace import Workspace
 
 
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-smudge", action="store_true", help="checkouts leave pointers; fetch data by pull"
     )
+    add_quiet(parser)
 
 
 def add_scope(parser: argparse.ArgumentParser) -> None:
@@ -37,5 +39,6 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     if repository is not None:
         for warning in installing.install_hooks(repository):
             ui.warn(warning)
-    ui.say(f"git-datareg is installed ({arguments.scope} configuration)")
+    if not arguments.quiet:
+        ui.say(f"git-datareg is installed ({arguments.scope} configuration)")
     return 0

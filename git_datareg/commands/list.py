@@ -6,7 +6,7 @@ import argparse
 import os
 
 from git_datareg import registry, ui
-from git_datareg.commands.parsing import add_json, add_revision
+from git_datareg.commands.parsing import add_json, add_quiet, add_revision
 from git_datareg.commands.printing import put_json, put_lines, put_paths
 from git_datareg.location import Location
 from git_datareg.registry import Entry, Source
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-only", action="store_true", help="only tracked data")
     add_revision(parser)
     add_json(parser)
+    add_quiet(parser)
     parser.add_argument("url", metavar="URL", help="the registry: a Git URL or path")
     parser.add_argument(
         "path", nargs="?", default="", metavar="PATH", help="a path in it (default: its top)"

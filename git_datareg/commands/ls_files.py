@@ -6,7 +6,7 @@ import argparse
 import os
 
 from git_datareg import ui, working
-from git_datareg.commands.parsing import add_json
+from git_datareg.commands.parsing import add_json, add_quiet
 from git_datareg.commands.printing import put, put_json
 from git_datareg.errors import RevisionNotFoundError
 from git_datareg.working import DataFile
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("-l", "--long", action="store_true", help="with id, size and presence")
     add_json(parser)
+    add_quiet(parser)
     parser.add_argument(
         "arguments", nargs="*", metavar="REV PATH", help="a commit (default: the index), and paths"
     )

@@ -21,9 +21,20 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, f"{self.prog} -h")
 
 
+def add_quiet(parser: argparse.ArgumentParser, default: bool | str = False) -> None:
+    """`-q`: talk is left out, but neither data nor faults.
+
+    In an action of a command that takes it, too, `default` is argparse.SUPPRESS:
+    what was said to the command counts then.
+    """
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", default=default, help="say nothing but faults"
+    )
+
+
 def add_progress(parser: argparse.ArgumentParser) -> None:
     """`-q`, `--progress` and `--no-progress`."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but faults")
+    add_quiet(parser)
     parser.add_argument(
         "--progress",
         action=argparse.BooleanOptionalAction,

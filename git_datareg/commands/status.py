@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from git_datareg import imports, pushing, standing, ui, working
 from git_datareg.commands import printing
-from git_datareg.commands.parsing import add_json
+from git_datareg.commands.parsing import add_json, add_quiet
 from git_datareg.commands.printing import put, put_json
 from git_datareg.errors import DataregError, PartialError
 from git_datareg.git import objects
@@ -28,6 +28,7 @@ _TITLES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     add_json(parser)
+    add_quiet(parser)
     parser.add_argument(
         "--fetch", action="store_true", help="ask the sources of imports what is new"
     )

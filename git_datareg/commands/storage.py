@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from git_datareg import configuring, ui
-from git_datareg.commands.parsing import add_globs, add_json
+from git_datareg.commands.parsing import add_globs, add_json, add_quiet
 from git_datareg.commands.printing import put, put_json, storage_facts, storage_words
 from git_datareg.projects import Project
 from git_datareg.settings import StorageSettings
@@ -18,6 +18,7 @@ _EMBEDDED = "(embedded)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
+    add_quiet(parser)
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     add = actions.add_parser("add", help="add a storage to .datareg")
     add.add_argument("-d", "--default", action="store_true", help="make it the default one")
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("remove", help="remove a storage from .datareg").add_argument("name")
     default = actions.add_parser("default", help="show or choose the default storage")
     default.add_argument("name", nargs="?")
+    for action in actions.choices.values():
+        add_quiet(action, argparse.SUPPRESS)
     parser.set_defaults(action="list", json=False)
 
 
@@ -48,7 +51,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             tuple(arguments.exclude),
         )
         configuring.add_storage(repository, new, default=arguments.default)
-        ui.hint("git add .datareg, so that others get it too")
+        if not arguments.quiet:
+            ui.hint("git add .datareg, so that others get it too")
     elif arguments.action == "remove":
         configuring.remove_storage(repository, arguments.name)
     elif arguments.action == "default" and arguments.name:

@@ -6,12 +6,14 @@ import argparse
 
 from git_datareg import installing, ui
 from git_datareg.commands.install import add_scope
+from git_datareg.commands.parsing import add_quiet
 from git_datareg.workspace import Workspace
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     add_scope(parser)
+    add_quiet(parser)
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
@@ -19,13 +21,14 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     repository = workspace.repository_or_none
     was_there = installing.unconfigure(repository, arguments.scope)
     state = "removed from" if was_there else "not in"
-    ui.say(f"git-datareg is {state} the {arguments.scope} configuration")
+    if not arguments.quiet:
+        ui.say(f"git-datareg is {state} the {arguments.scope} configuration")
     if repository is None:
         return 0
-    if installing.is_configured(repository):
+    if not installing.is_configured(repository):
+        installing.remove_hooks(repository)
+    elif not arguments.quiet:
         # Without its hook a push would leave the data behind.
         ui.say(f"the hooks stay: {repository.top} is configured elsewhere too")
         ui.hint("git datareg uninstall --local, --global or --system")
-    else:
-        installing.remove_hooks(repository)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import filecmp
 import os
 import shutil
@@ -15,8 +14,9 @@ from git_datareg import api
 from tests.support import dataset
 from tests.support.consumers import consumer, datareg
 from tests.support.gitrun import FilterUse, Git, clone
+from tests.support.shared import made_once
 
-pytestmark = pytest.mark.dataset
+pytestmark = [pytest.mark.dataset, pytest.mark.usefixtures("unmeasured")]
 
 #: Left out of the second version, so that something is removed in it.
 WITHDRAWN = f"{dataset.SMALL_FILES}/0023-fe0f-20e3.png"
@@ -44,10 +44,18 @@ def _release(work: Git, release: Path, tag: str) -> None:
     work.run("push", "--quiet", "origin", "main", tag)
 
 
+def _linked(source: str, target: str) -> None:
+    """Have the same file twice, which nobody is to write to."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def _publish(top: Path) -> None:
     """Build the registry, and what its second version has: a release less one file."""
     new = top / "new"
-    shutil.copytree(dataset.unpacked(dataset.NEW), new)
+    shutil.copytree(dataset.unpacked(dataset.NEW), new, copy_function=_linked)
     (new / WITHDRAWN).unlink()
     remote = Git(top / "registry.git").init("--bare")
     work = Git(top / "work").init()
@@ -62,16 +70,9 @@ def _publish(top: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Published:
-    """The registry, built by the first of the test processes that needs it. For reading only."""
-    base = tmp_path_factory.getbasetemp()
-    top = (base if worker_id == "master" else base.parent) / "dataset"
-    with top.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not top.exists():
-            scratch = top.with_suffix(".new")
-            _publish(scratch)
-            scratch.rename(top)
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The registry, for reading only."""
+    top = made_once(tmp_path_factory, "dataset", _publish)
     return Published(Git(top / "registry.git"), dataset.unpacked(dataset.OLD), top / "new")
 
 

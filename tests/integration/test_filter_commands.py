@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.filtered import LARGE, configure, data, files, leftovers, unnumbered
 from tests.support.gitrun import Git
+from tests.support.shared import made_once
 
 #: The twin's attributes: what matters for merges is the same.
 TWIN_ATTRIBUTES = b"*.dat -text -merge -diff\n"
@@ -165,18 +166,23 @@ def write_shapes(git: Git) -> None:
     git.commit_all("symlink")
 
 
-@pytest.fixture(scope="session")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {}
-    for kind in ("data", "twin"):
-        git = Git(tmp_path_factory.mktemp(kind) / "repository").init()
+KINDS = ("data", "twin")
+
+
+def make_both(directory: Path) -> None:
+    for kind in KINDS:
+        git = Git(directory / kind).init()
         git.write(".gitattributes", TWIN_ATTRIBUTES)
         if kind == "data":
             configure(git)
         git.commit_all("attributes")
         write_history(git)
-        made[kind] = git.path
-    return made
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = made_once(tmp_path_factory, "commands", make_both)
+    return {kind: directory / kind for kind in KINDS}
 
 
 @pytest.fixture
@@ -204,6 +210,7 @@ def tell(git: Git, story: str) -> list[int]:
     return codes
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("story", STORIES)
 def test_git_does_with_data_files_as_with_others(both: tuple[Git, Git], story: str) -> None:
     ours, twin = both

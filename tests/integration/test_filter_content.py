@@ -299,6 +299,7 @@ def test_a_fault_names_odd_paths_on_one_line(git: Git, name: bytes) -> None:
     assert b"\x1b" not in line
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     "setting", ["core.autocrlf=true", "core.autocrlf=input", "core.eol=crlf", "core.safecrlf=true"]
 )

@@ -301,6 +301,7 @@ def roomy() -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unmeasured")
 def test_a_file_of_4_gib_is_added_in_little_memory(git: Git, roomy: Path, tmp_path: Path) -> None:
     (git.path / ".git/datareg").symlink_to(roomy)
     with (git.path / "huge.dat").open("wb") as file:

@@ -428,6 +428,7 @@ REVISIONS = [
 ]
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("url", ["path", "http"], indirect=True)
 def test_revisions_name_commits_or_nothing(
     evil: Evil, url: str, here: Path, tmp_path: Path

@@ -10,6 +10,7 @@ import pytest
 from tests.support.filtered import data, pointer
 from tests.support.gitrun import Git, clone
 from tests.support.registries import SAME_TIME, Registry, copied, files_of, publish
+from tests.support.shared import made_once
 
 #: What is done in a clone whose registry went on since: one git command a line.
 STORIES = {
@@ -43,10 +44,7 @@ STORIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry, and a clone of its first state by each way."""
-    directory = tmp_path_factory.mktemp("template")
+def make(directory: Path) -> None:
     registry = publish(directory)
     clone(f"datareg::{registry.path}", directory / "clone")
     work = registry.work
@@ -56,7 +54,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work.run("branch", "ünïcode/it's+{odd}#1")
     work.run("push", "--quiet", "origin", "--delete", "other")
     work.run("push", "--quiet", "origin", "main", "v2", "ünïcode/it's+{odd}#1")
-    return directory
+
+
+@pytest.fixture
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry, and a clone of its first state by each way; for reading only."""
+    return made_once(tmp_path_factory, "fetches", make)
 
 
 @pytest.fixture
@@ -80,6 +83,7 @@ def tell(git: Git, story: str) -> list[tuple[int, str]]:
     return told
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("story", STORIES)
 def test_it_does_what_gits_own_does(clones: list[Git], story: str) -> None:
     ours, plain = clones

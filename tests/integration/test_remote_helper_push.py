@@ -16,6 +16,7 @@ import pytest
 from tests.support.filtered import object_file
 from tests.support.gitrun import Git, clone
 from tests.support.registries import SAME_TIME, Registry, copied, objects_in, publish, refs_of
+from tests.support.shared import made_once
 
 #: What is done in the clone, one git command a line, on a remote that has
 #: `main` and `other`, and to which somebody has pushed `theirs`, unknown here.
@@ -75,11 +76,9 @@ class Twins(NamedTuple):
     plain: Registry
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def make(directory: Path) -> None:
     """A registry in whose clone there is a branch to push, and which has one that is unknown."""
-    directory = tmp_path_factory.mktemp("template")
-    registry = publish(directory / "first")
+    registry = publish(directory)
     other = clone(registry.path, directory / "other")
     other.run("checkout", "--quiet", "-b", "theirs", "v1")
     other.run("commit", "--quiet", "--allow-empty", "--message", "theirs")
@@ -89,11 +88,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     work.write("topic.dat", b"topic")
     work.commit_all("topic")
     work.run("checkout", "--quiet", "main")
-    return registry
 
 
 @pytest.fixture
-def twins(template: Registry, tmp_path: Path) -> Twins:
+def twins(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Twins:
+    directory = made_once(tmp_path_factory, "pushes", make)
+    template = Registry(Git(directory / "registry.git"), Git(directory / "work"))
     twins = Twins(copied(template, tmp_path / "ours"), copied(template, tmp_path / "plain"))
     url = "datareg::../registry.git"
     twins.ours.work.run("remote", "set-url", "origin", url)
@@ -106,6 +106,7 @@ def tell(git: Git, story: str) -> list[int]:
     return [git.run(*line, check=False, env=SAME_TIME).returncode for line in lines]
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("story", STORIES)
 def test_a_push_does_what_gits_own_does(twins: Twins, story: str) -> None:
     codes = [tell(each.work, STORIES[story]) for each in twins]

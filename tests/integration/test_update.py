@@ -742,6 +742,7 @@ def _die(git: Git, death: tuple[str, str, str], *arguments: str) -> None:
     assert done.returncode in (-9, 0), done.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: f"{death[2]} {death[1]}")
 def test_an_update_that_is_killed_is_finished_by_the_next(
     source: Source, app: Git, death: tuple[str, str, str]
@@ -784,6 +785,7 @@ def test_a_switch_that_is_killed_is_finished_by_the_next(
     assert "rev = v1\n" in (app.path / "faces.datareg").read_text()
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: f"{death[2]} {death[1]}")
 @pytest.mark.parametrize("path", ["faces", "model.bin"])
 def test_an_import_that_is_killed_is_finished_by_the_next(

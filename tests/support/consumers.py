@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.filtered import SMALL, data, object_file
 from tests.support.gitrun import Argument, Git
+from tests.support.shared import made_once
 
 #: Data files at the tag v1, in both versions' directory `faces`; by path in it.
 OLD = {"a.jpg": data("a"), "b.jpg": data("b"), "sub/c.bin": data("c")}
@@ -59,9 +60,7 @@ class Source(NamedTuple):
         return id
 
 
-@cache
-def _template(base: Path, object_format: str) -> Path:
-    directory = base / f"consumers-template-{object_format}"
+def _make(directory: Path, object_format: str) -> None:
     remote = Git(directory / "gallery.git").init("--bare", f"--object-format={object_format}")
     work = Git(directory / "author").init(f"--object-format={object_format}")
     work.run("remote", "add", "origin", "../gallery.git")
@@ -87,14 +86,14 @@ def _template(base: Path, object_format: str) -> Path:
     source.publish("second")
     work.run("tag", "v2")
     work.run("push", "--quiet", "origin", "v1", "v2", "old")
-    return directory
 
 
 def gallery(
     factory: pytest.TempPathFactory, directory: Path, *, object_format: str = "sha1"
 ) -> Source:
     """The registry, for one test to change, below `directory`: `main` is at v2."""
-    template = _template(factory.getbasetemp(), object_format)
+    name = f"consumers-{object_format}"
+    template = made_once(factory, name, partial(_make, object_format=object_format))
     for name in ("gallery.git", "author"):
         shutil.copytree(template / name, directory / name, symlinks=True)
     return Source(Git(directory / "gallery.git"), Git(directory / "author"))

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from git_datareg import main
+from git_datareg.commands.parsing import Parser
 from git_datareg.errors import (
     CorruptError,
     DataregError,
@@ -24,6 +28,10 @@ from git_datareg.location import Location
 from git_datareg.main import COMMANDS, INTERNAL
 from git_datareg.storage import open_storage, tracing
 from tests.support.gitrun import Git
+
+#: The commands that list or report something, and those that move data.
+LISTING = {"track", "status", "ls-files", "storage", "list", "update", "env"}
+TRANSFERRING = {"fetch", "pull", "push", "get", "import", "update"}
 
 
 def run(*arguments: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -120,6 +128,68 @@ def test_every_command_has_help(
         main.main([name, "-h"])
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: git datareg {name}")
+
+
+def options_of(name: str) -> frozenset[str]:
+    """The options of a command, and of its actions."""
+    parser = Parser(prog=name)
+    module = "import_" if name == "import" else name.replace("-", "_")
+    import_module(f"git_datareg.commands.{module}").add_arguments(parser)
+    parsers: list[argparse.ArgumentParser] = [parser]
+    for each in parser._actions:
+        if isinstance(each, argparse._SubParsersAction):
+            parsers += each.choices.values()
+    return frozenset(option for each in parsers for option in each._option_string_actions)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_options_of_one_meaning_are_everywhere(name: str) -> None:
+    options = options_of(name)
+    assert {"-h", "--help", "-q", "--quiet"} <= options
+    assert ("--json" in options) == (name in LISTING)
+    if name in TRANSFERRING:
+        assert {"-j", "--jobs", "--progress", "--no-progress"} <= options
+    pairs = {
+        "-f": "--force",
+        "-R": "--recursive",
+        "-l": "--long",
+        "-o": "--out",
+        "-I": "--include",
+        "-X": "--exclude",
+        "-j": "--jobs",
+        "-d": "--default",
+    }
+    for short in (each for each in options if not each.startswith("--")):
+        assert short in ("-h", "-q") or pairs[short] in options
+
+
+def test_quiet_commands_say_nothing_and_work(tmp_path: Path, home: Path) -> None:
+    git = Git(tmp_path / "r").init()
+    storage = str(tmp_path / "storage")
+    for words in (
+        ["init", "-q", "--storage", storage],
+        ["install", "--quiet"],
+        ["uninstall", "-q"],
+        ["track", "-q", "*.dat", "--above", "1k"],
+        ["untrack", "-q", "*.dat"],
+        ["storage", "-q", "add", "-d", "more", storage],
+        ["storage", "add", "-q", "more", storage],
+        ["storage", "-q", "remove", "more"],
+        ["checkout", "-q"],
+        ["pull", "-q"],
+        ["fetch", "-q"],
+    ):
+        done = run(*words, cwd=git.path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), words
+    # Data and faults come all the same.
+    assert run("storage", "-q", cwd=git.path).stdout == f"  origin\t{storage}\n"
+    assert run("track", "-q", "--json", cwd=git.path).stdout == "[]\n"
+    run("track", "-q", "*.dat", "a b", cwd=git.path)
+    rows = [{"pattern": "*.dat"}, {"pattern": "a b"}]
+    assert json.loads(run("track", "--json", cwd=git.path).stdout) == rows
+    assert run("track", "--json", "x", cwd=git.path).returncode == 2
+    assert "not tracked" in run("untrack", "-q", "*.x", cwd=git.path).stderr
+    assert run("storage", "remove", "-q", "x", cwd=git.path).returncode == 5
 
 
 @pytest.mark.parametrize("name", [*COMMANDS, *INTERNAL])
