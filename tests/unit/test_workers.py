@@ -154,7 +154,8 @@ def test_quick_jobs_get_no_more_threads(
 ) -> None:
     monkeypatch.setattr(workers, "_SLOW", math.inf)
     run(Lane(range(100), 50), job=str, threads=2, most=50)
-    assert len(started) == 2
+    # The first may have done it all before the second is started.
+    assert 1 <= len(started) <= 2
 
 
 def test_where_the_system_has_no_more_threads_fewer_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
