@@ -82,7 +82,7 @@ class Scope(NamedTuple):
     places: Sequence[Place]
     #: What imports need of their sources; asked for only together with storages.
     imported: Sequence[Want]
-    #: Whether what is in storages is read.
+    #: Whether what is in remote storages is read, as that on this machine is.
     reads: bool
     #: The directories of this machine, each with what it has of all that is needed.
     here: Sequence[tuple[str, ObjectDirectory, Sequence[Pointer]]]
@@ -91,8 +91,8 @@ class Scope(NamedTuple):
     def size(self) -> int:
         """How many bytes are to be read."""
         local = sum(pointer.size for _, _, present in self.here for pointer in present)
-        wants = [want for place in self.places for want in place.wants] + [*self.imported]
-        return local + (sum(want.pointer.size for want in wants) if self.reads else 0)
+        wants = [*(want for place in self.places for want in place.wants), *self.imported]
+        return local + sum(want.pointer.size for want in wants if self.reads or _is_near(want))
 
 
 class Report(NamedTuple):
@@ -200,6 +200,11 @@ def damage(directory: ObjectDirectory, pointer: Pointer) -> Flaw | None:
     except OSError as error:
         return Flaw(UNREADABLE, StorageUnavailableError(f"{error.strerror or error}: {path}"))
     return Flaw(CORRUPT, IntegrityError(message))
+
+
+def _is_near(want: Want) -> bool:
+    """Whether the first storage that is asked is on this machine."""
+    return any(not each.storage.properties.is_remote for each in want.storages[:1])
 
 
 def _is_directory(storage: ObjectStorage, directory: ObjectDirectory | None) -> bool:

@@ -48,10 +48,10 @@ def sought(
 ) -> dict[Pointer, Flaw]:
     """What is wrong with those of the objects that none of their storages has whole.
 
-    One that is there has the right size; with `reads` it was read, too, and is what its
-    name says. Each object is asked of one storage after the other. Of what is wrong the worst is
-    told: other bytes before a wrong size, that before a storage that failed, and
-    only if none did that it is missing.
+    One that is there has the right size; on this machine, and with `reads` anywhere, it was
+    read, too, and is what its name says. Each object is asked of one storage after the other.
+    Of what is wrong the worst is told: other bytes before a wrong size, that before a
+    storage that failed, and only if none did that it is missing.
     """
     left = {want.pointer: want for want in wants}
     flaws = {
@@ -81,10 +81,11 @@ def _looked(
 ) -> Iterator[tuple[Pointer, Flaw | None]]:
     """What is wrong with each object in one storage, in no order."""
     threads, most = threads_for(jobs, [storage], pointers)
+    reads = reads or not storage.storage.properties.is_remote
     sizes = None
     try:
         storage.check()
-        if storage.storage.properties.is_remote and not reads:
+        if not reads:
             sizes = presence.listed(storage, pointers, threads=threads, most=most)
     except DataregError as error:
         flaw = Flaw(UNREADABLE, error)

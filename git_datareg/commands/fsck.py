@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="look into that storage, too (without NAME: where pushes store; repeatable)",
     )
     parser.add_argument(
-        "--read-data", action="store_true", help="with --storage: read what is there, not only look"
+        "--read-data", action="store_true", help="with --storage: read also what is not a directory"
     )
     parser.add_argument("--repair", action="store_true", help="put whole copies in place")
     add_jobs(parser)

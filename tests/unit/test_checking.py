@@ -155,10 +155,12 @@ def test_what_is_to_be_read_is_known_before(git: Git, tmp_path: Path) -> None:
     project = opened(git)
     needed = needs.of(project)
     here = len(LARGE) + 2 * len(CONTENT)
+    # A directory is read, whether that was asked for or not.
+    both = here + len(LARGE) + len(CONTENT)
     for storages, reads, expected in (
         ([], False, here),
-        ([None], False, here),
-        ([None], True, here + len(LARGE) + len(CONTENT)),
+        ([None], False, both),
+        ([None], True, both),
     ):
         scope = checking.scope(project, needed, storages, reads=reads)
         assert scope.size == expected

@@ -96,9 +96,10 @@ def test_each_flaw_is_told_by_its_kind(is_remote: bool, reads: bool) -> None:
     # Few of them: each is asked for by itself.
     flaws = sought(wants(storage, pointers=POINTERS[:8]), jobs=3, reads=reads)
     expected = {missing: MISSING, short: WRONG_SIZE, long: WRONG_SIZE, broken: UNREADABLE}
-    assert kinds(flaws) == expected | ({other: CORRUPT} if reads else {})
+    is_read = reads or not is_remote
+    assert kinds(flaws) == expected | ({other: CORRUPT} if is_read else {})
     size = len(CONTENTS[2])
-    how = "more" if reads else str(size + 2)
+    how = "more" if is_read else str(size + 2)
     message = f"corrupt object {long.digest} in memory://a: {how} bytes instead of {size}"
     assert flaws[long].error.message == message
     assert isinstance(flaws[long].error, IntegrityError)
@@ -114,10 +115,11 @@ def test_many_are_found_by_listing() -> None:
     assert storage.listed and storage.asked == []
 
 
-def test_what_is_near_is_not_listed() -> None:
+def test_what_is_near_is_read() -> None:
     storage = Memory(is_remote=False).holding(*CONTENTS)
     assert sought(wants(storage), jobs=4) == {}
-    assert storage.listed == [] and len(storage.asked) == len(CONTENTS)
+    assert storage.listed == storage.asked == []
+    assert len(storage.opened) == len(CONTENTS) + 1
 
 
 def test_what_is_to_be_read_is_not_asked_for_before() -> None:
