@@ -176,6 +176,7 @@ class FileSystemStorage:
     def _new(self) -> Any:
         import fsspec
 
+        dialects.hush(self._scheme)
         try:
             kind = fsspec.get_filesystem_class(self._scheme)
             arguments = kind._get_kwargs_from_urls(self._url)
@@ -271,10 +272,8 @@ class FileSystemStorage:
             try:
                 value.copy(file)
             except BaseException:
-                # To close it, now or when it is collected, would make a value of what is there.
-                file.closed = True
                 with suppress(Exception):
-                    file.discard()
+                    dialects.abandon(self._scheme, file)
                 raise
             file.close()
             return True
@@ -370,9 +369,12 @@ def _is_directory(system: Any, path: str) -> bool:
     return not path.strip("/") or bool(system.isdir(path))
 
 
-def _infos(root: str, entries: Mapping[str, Mapping[str, Any]]) -> Iterator[Info]:
+def _infos(root: str, entries: object) -> Iterator[Info]:
     """The values among what is found below the root."""
     start = f"{root}/" if root else ""
+    if not isinstance(entries, Mapping):
+        # So adlfs says that it is a file, where we meant a directory.
+        return
     for name, entry in entries.items():
         key = name.removeprefix(start).removeprefix("/")
         is_key = name.startswith(start) and key.isascii() and "/." not in f"/{key}"

@@ -34,7 +34,7 @@ from git_datareg.errors import (
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Storage, checked, open_storage
-from tests.support import sshd, webdav
+from tests.support import clouds, sshd, webdav
 
 KEY = "objects/ab/cdef"
 LARGE = os.urandom(1024) * 3000  # three chunks, the last one short
@@ -99,8 +99,38 @@ def over_webdav(webdav_server: Options) -> Place:
     return Place(location, is_shared=True, options=webdav_server)
 
 
+@pytest.fixture(scope="module")
+def google() -> Iterator[Options]:
+    with clouds.google() as options, pytest.MonkeyPatch.context() as patch:
+        # It would ask for the kind of each bucket, in a way that the emulator doesn't know.
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield options
+
+
+@pytest.fixture
+def over_gs(google: Options) -> Place:
+    location = Location.parse(f"gs://{clouds.BUCKET}/a prefix/{uuid.uuid4()}")
+    return Place(location, is_shared=True, options=google)
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Options]:
+    with clouds.azure(tmp_path_factory.mktemp("azurite")) as options:
+        yield options
+
+
+@pytest.fixture
+def over_az(azure: Options) -> Place:
+    location = Location.parse(f"az://{clouds.BUCKET}/a prefix/{uuid.uuid4()}")
+    return Place(location, is_shared=True, options=azure)
+
+
 #: Places that need a server, by the fixtures that give them.
 SERVED = {"sftp": "over_sftp", "webdav": "over_webdav"}
+if clouds.has_google():
+    SERVED["gs"] = "over_gs"
+if clouds.has_azure():
+    SERVED["az"] = "over_az"
 
 
 @pytest.fixture(params=[*PLACES, *SERVED])
