@@ -105,7 +105,7 @@ ONLY = {
 IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
-    "fsspec": "filesystem storage.filesystems",
+    "fsspec": "filesystem storage.dialects storage.filesystems",
     "importlib.metadata": "__init__ main ui commands.*",
     # To hush others; we log nothing.
     "logging": "storage.dialects",

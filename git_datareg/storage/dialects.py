@@ -81,6 +81,13 @@ def rename(scheme: str, system: Any, path: str, target: str) -> None:
     if scheme == "webdav":
         # RFC 4918, section 9.9.3: with "Overwrite: F" it fails when there is one.
         system.client.move(path, target, overwrite=False)
+        return
+    from fsspec.spec import AbstractFileSystem
+
+    if type(system).mv is AbstractFileSystem.mv:
+        # It copies too, and takes brackets in a path for a pattern.
+        system.cp_file(path, target)
+        system.rm_file(path)
     else:
         system.mv(path, target)
 
