@@ -18,6 +18,8 @@ HELPER_PREFIX = "datareg::"
 _GIT_SCHEMES = frozenset(
     ("file", "ssh", "git", "http", "https", "git+ssh", "ssh+git", "ftp", "ftps")
 )
+#: Before the "@" stands what a place can't be told by without: for the cloud, a container.
+_WITH_USER = frozenset(("ssh", "sftp", "abfs", "abfss", "az"))
 _FILE = "file://"
 _SCHEME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.")
 
@@ -126,7 +128,7 @@ class Location(NamedTuple):
             return self.url
         end = _end_of_user(rest)
         user = rest[:end].partition(":")[0].rstrip("@")
-        shown = f"{user}@" if user and self.scheme == "ssh" else ""
+        shown = f"{user}@" if user and self.scheme in _WITH_USER else ""
         # A query may hold a token or a signature.
         return f"{head}{separator}{shown}{rest[end:].partition('?')[0]}"
 

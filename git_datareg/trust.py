@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 #: Encrypted and to be checked, or a cloud's own; any other is refused.
-_SCHEMES = frozenset(("https", "ssh", "s3", "gs", "gcs", "az", "abfs", "abfss"))
+_SCHEMES = frozenset(("https", "ssh", "sftp", "s3", "gs", "gcs", "az", "abfs", "abfss"))
 #: Of these the URL names a host; of the others a bucket.
-_WITH_HOST = frozenset(("https", "ssh"))
+_WITH_HOST = frozenset(("https", "ssh", "sftp"))
 _NETWORK = frozenset(("http", "https", "ssh"))
 _LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-_")

@@ -126,9 +126,10 @@ IMPORTERS = {
     "argparse": "main remote_main commands commands.* ui",
     "blake3": "digest",
     "botocore": "storage.aws storage.multipart storage.s3forked",
-    "fsspec": "filesystem storage.filesystems",
+    "fsspec": "filesystem storage.dialects storage.filesystems",
     "importlib.metadata": "__init__ main ui commands.*",
-    "logging": "",
+    # To hush others; we log nothing.
+    "logging": "storage.dialects",
     "obstore": "storage.aws storage.bucket storage.s3 storage.s3faults",
     "subprocess": "git git.*",
     "tqdm": "ui",

@@ -30,11 +30,32 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     # We ask again ourselves.
     "webdav": {"retry": False},
 }
+#: The loggers of its libraries.
+LOGGERS: Final[Mapping[str, tuple[str, ...]]] = {
+    **{key: ("gcsfs", "google") for key in ("gs", "gcs")},
+    **{key: ("adlfs", "azure", "msal") for key in ("az", "abfs", "abfss")},
+    "webdav": ("webdav4", "httpx", "httpcore"),
+    "s3a": ("s3fs", "aiobotocore", "botocore"),
+}
 #: How one is told to send no credentials.
 ANONYMOUS: Final[Mapping[str, Mapping[str, object]]] = {
     **{key: {"token": "anon"} for key in ("gs", "gcs")},
     **{key: {"anon": True} for key in ("az", "abfs", "abfss", "s3a", "oss")},
 }
+
+
+def hush(scheme: str) -> None:
+    """Keep what its libraries log off stderr, where Python puts it if nobody has said otherwise.
+
+    Among it are tracebacks of faults that we report. A program that sets up
+    logging has it all.
+    """
+    import logging
+
+    for name in ("fsspec", *LOGGERS.get(scheme, ())):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
 
 
 def write(scheme: str, system: Any, path: str, value: bytes) -> None:
@@ -46,11 +67,27 @@ def write(scheme: str, system: Any, path: str, value: bytes) -> None:
         system.pipe_file(path, value)
 
 
+def abandon(scheme: str, file: Any) -> None:
+    """Give up an upload that is not whole."""
+    # To close it, now or when it is collected, would make a value of what is there.
+    file.closed = True
+    # What Google holds of it costs nothing, and vanishes; gcsfs would try for a minute.
+    if scheme not in ("gs", "gcs"):
+        file.discard()
+
+
 def rename(scheme: str, system: Any, path: str, target: str) -> None:
     """Give a file another name; in one step, and not one that is taken, where that can be had."""
     if scheme == "webdav":
         # RFC 4918, section 9.9.3: with "Overwrite: F" it fails when there is one.
         system.client.move(path, target, overwrite=False)
+        return
+    from fsspec.spec import AbstractFileSystem
+
+    if type(system).mv is AbstractFileSystem.mv:
+        # It copies too, and takes brackets in a path for a pattern.
+        system.cp_file(path, target)
+        system.rm_file(path)
     else:
         system.mv(path, target)
 

@@ -12,8 +12,9 @@ import json
 import os
 import posixpath
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any, BinaryIO, cast
@@ -103,16 +104,18 @@ class FileSystemStorage:
         directory = prefix.rpartition("/")[0]
         with self._system() as (system, root):
             top = _path(root, checked(directory)) if directory else root
-            try:
-                system.invalidate_cache()
-                entries = system.find(top, detail=True)
-            except Exception as error:
-                if not is_absent(error):
-                    raise
-                entries = {}
-            if not entries:
+            system.invalidate_cache()
+            # What they find below a file, each finds otherwise.
+            if _kind(system, top) != "directory":
+                entries: Iterable[Mapping[str, Any]] = ()
+            elif self._scheme in dialects.BUCKETS:
+                entries = system.find(top, detail=True).values()
+            else:
+                entries = _files(system, top)
+            found = sorted(info for info in _infos(root, entries) if info.key.startswith(prefix))
+            if not found:
                 self._check_place(system, root)
-        yield from sorted(info for info in _infos(root, entries) if info.key.startswith(prefix))
+        yield from found
 
     def delete(self, key: str) -> None:
         """See Storage."""
@@ -181,6 +184,7 @@ class FileSystemStorage:
     def _new(self) -> Any:
         import fsspec
 
+        dialects.hush(self._scheme)
         try:
             kind = fsspec.get_filesystem_class(self._scheme)
             arguments = kind._get_kwargs_from_urls(self._url)
@@ -228,10 +232,10 @@ class FileSystemStorage:
         if self._scheme in dialects.BUCKETS:
             is_there = self._has_bucket(system, root.partition("/")[0])
         else:
-            can_be_made = self.properties.writable and not system.exists(root)
-            is_there = can_be_made and _is_directory(system, posixpath.dirname(root))
+            can_be_made = self.properties.writable and _kind(system, root) is None
+            is_there = can_be_made and _kind(system, posixpath.dirname(root)) == "directory"
             # Looked at last: another's first put may just have made it.
-            is_there = is_there or _is_directory(system, root)
+            is_there = is_there or _kind(system, root) == "directory"
         if not is_there:
             raise StorageNotFoundError(
                 f"storage is not there: {self.location}",
@@ -251,10 +255,19 @@ class FileSystemStorage:
         if not self._made:
             self._check_place(system, root)
             self._make_directory(system, root)
+            self._remove_stale(system, _path(root, _INCOMING))
         for name in (_INCOMING, key.rpartition("/")[0]):
             if name and name not in self._made:
                 self._make_directory(system, _path(root, name))
                 self._made.add(name)
+
+    def _remove_stale(self, system: Any, incoming: str) -> None:
+        """Remove what killed writers left: their day is in its name, since clocks differ."""
+        with suppress(Exception):
+            for path in system.ls(incoming, detail=False):
+                parts = posixpath.basename(path).split("-")
+                if len(parts) == 3 and parts[1].isdigit() and int(parts[1]) < _today() - 1:
+                    system.rm_file(path)
 
     def _make_directory(self, system: Any, path: str) -> None:
         if path.strip("/"):
@@ -262,7 +275,7 @@ class FileSystemStorage:
                 system.makedirs(path, exist_ok=True)
             except Exception:
                 # Another may have made it meanwhile.
-                if not _is_directory(system, path):
+                if _kind(system, path) != "directory":
                     raise
 
     def _create(self, system: Any, root: str, key: str, value: Source) -> bool:
@@ -276,10 +289,8 @@ class FileSystemStorage:
             try:
                 value.copy(file)
             except BaseException:
-                # To close it, now or when it is collected, would make a value of what is there.
-                file.closed = True
                 with suppress(Exception):
-                    file.discard()
+                    dialects.abandon(self._scheme, file)
                 raise
             file.close()
             return True
@@ -294,7 +305,7 @@ class FileSystemStorage:
         """Write a value under another name first; False when its own is taken by then."""
         self._make_directories(system, root, key)
         path = _path(root, key)
-        temporary = _path(root, f"{_INCOMING}/value-{os.urandom(8).hex()}")
+        temporary = _path(root, f"{_INCOMING}/value-{_today()}-{os.urandom(8).hex()}")
         is_named = False
         try:
             if value.size <= _SMALL:
@@ -346,6 +357,10 @@ def serves(location: Location, options: Options) -> bool:
     return True
 
 
+def _today() -> int:
+    return int(time.time()) // (24 * 3600)
+
+
 def _value(text: str) -> object:
     """A number, a truth, a list or a mapping if it is spelled as one in JSON; else the text."""
     try:
@@ -371,16 +386,46 @@ def _path(root: str, name: str) -> str:
     return f"{root}/{name}" if root else name
 
 
-def _is_directory(system: Any, path: str) -> bool:
-    return not path.strip("/") or bool(system.isdir(path))
+def _kind(system: Any, path: str) -> str | None:
+    """ "file", "directory" or another kind; None where nothing is.
+
+    fsspec's own `exists` and `isdir` say no when the server can't be reached.
+    """
+    if not path.strip("/"):
+        return "directory"
+    try:
+        return str(system.info(path)["type"])
+    except Exception as error:
+        if not is_absent(error):
+            raise
+        return None
 
 
-def _infos(root: str, entries: Mapping[str, Mapping[str, Any]]) -> Iterator[Info]:
+def _files(system: Any, top: str) -> Iterator[Mapping[str, Any]]:
+    """What lies below a directory. fsspec's own `find` leaves out what it fails to list."""
+    todo = [top]
+    while todo:
+        directory = todo.pop()
+        try:
+            entries = system.ls(directory, detail=True)
+        except Exception as error:
+            if not is_absent(error):
+                raise
+            # Deleted since its parent was listed.
+            continue
+        for entry in entries:
+            if entry["type"] != "directory":
+                yield entry
+            elif entry["name"].strip("/") != directory.strip("/"):
+                todo.append(entry["name"].rstrip("/"))
+
+
+def _infos(root: str, entries: Iterable[Mapping[str, Any]]) -> Iterator[Info]:
     """The values among what is found below the root."""
     start = f"{root}/" if root else ""
-    for name, entry in entries.items():
+    for entry in entries:
+        name = entry["name"]
         key = name.removeprefix(start).removeprefix("/")
         is_key = name.startswith(start) and key.isascii() and "/." not in f"/{key}"
-        # What is no directory is sometimes found in itself, without more words.
-        if is_key and key and entry.get("type") == "file" and entry.get("size") is not None:
+        if is_key and entry["type"] == "file" and entry.get("size") is not None:
             yield Info(key, int(entry["size"]))

@@ -36,7 +36,7 @@ from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Storage, checked, open_storage
 from git_datareg.storage.retrying import Retrying
 from git_datareg.storage.tracing import Tracing
-from tests.support import nginx, sshd, webdav
+from tests.support import clouds, nginx, sshd, webdav
 from tests.support.s3server import S3Servers
 
 KEY = "objects/ab/cdef"
@@ -142,8 +142,38 @@ def on_s3(
     return make
 
 
+@pytest.fixture(scope="module")
+def google() -> Iterator[Options]:
+    with clouds.google() as options, pytest.MonkeyPatch.context() as patch:
+        # It would ask for the kind of each bucket, in a way that the emulator doesn't know.
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield options
+
+
+@pytest.fixture
+def over_gs(google: Options) -> Place:
+    location = Location.parse(f"gs://{clouds.BUCKET}/a prefix/{uuid.uuid4()}")
+    return Place(location, is_shared=True, options=google)
+
+
+@pytest.fixture(scope="module")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Options]:
+    with clouds.azure(tmp_path_factory.mktemp("azurite")) as options:
+        yield options
+
+
+@pytest.fixture
+def over_az(azure: Options) -> Place:
+    location = Location.parse(f"az://{clouds.BUCKET}/a prefix/{uuid.uuid4()}")
+    return Place(location, is_shared=True, options=azure)
+
+
 #: Places that need a server, by the fixtures that give them.
 SERVED = {"sftp": "over_sftp", "webdav": "over_webdav"}
+if clouds.has_google():
+    SERVED["gs"] = "over_gs"
+if clouds.has_azure():
+    SERVED["az"] = "over_az"
 
 
 @pytest.fixture(params=[*PLACES, *SERVED, *S3_PLACES])

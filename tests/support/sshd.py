@@ -54,6 +54,8 @@ class Sshd:
         self.directory = directory
         self.user = pwd.getpwuid(os.getuid()).pw_name
         self.port = _free_port()
+        #: For tests that give it one by `more`.
+        self.home: Path | None = None
         self._more = more
         self._child: subprocess.Popen[bytes] | None = None
         for name in ("host_key", "user_key"):

@@ -15,6 +15,7 @@ from git_datareg.location import Location
         "https://[2606:4700::1]/a",
         "HTTPS://Example.ORG/a",
         "ssh://git@example.org/a.git",
+        "sftp://git@example.org/a",
         "git@example.org:a.git",
         "example.org:a.git",
         "s3://bucket/prefix",
