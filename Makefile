@@ -20,16 +20,20 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
 export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 
 .DEFAULT_GOAL := test
-.PHONY: venv testdata demo test test-ceph unit lint types format check coverage bench peers man clean
+.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage bench peers man clean
 
 # The tools and the package, apart from the system's Python. The scripts are
 # copied on installation, so a change to them calls for a new one.
 venv: $(READY)
 $(READY): setup.cfg setup.py pyproject.toml $(wildcard bin/*)
-	.ci/need git nginx openssl "$(PYTHON)"
+	.ci/need git "$(PYTHON)"
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
+
+# Servers that the tests start; the others are Python packages.
+servers:
+	.ci/need nginx openssl setpriv ssh sshd
 
 # Real files for the demo and the tests: two releases of a set of 3,700 images.
 testdata:
@@ -43,7 +47,7 @@ demo: $(READY) testdata
 test: $(READY) testdata lint types coverage
 
 # The tests alone, without measuring: the quick round while writing.
-unit: $(READY)
+unit: $(READY) servers
 	$(RUN) pytest -n $(JOBS) $(ARGS)
 
 # What a reader would otherwise have to say in every review.
@@ -67,7 +71,7 @@ check: format
 
 # All tests, with the lines and branches they reach, children included; below
 # the floor in setup.cfg it fails.
-coverage: $(READY) testdata
+coverage: $(READY) servers testdata
 	rm -f .coverage .coverage.*
 	$(RUN) $(COVER) pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered \
 	    --junitxml=build/tests.xml $(ARGS)
@@ -80,7 +84,7 @@ test-ceph: $(READY)
 
 # Figures for the claims in the documents; not part of the tests, they need a quiet
 # machine, for ten minutes.
-bench: $(READY) peers
+bench: $(READY) servers peers
 	$(RUN) python benchmarks/run.py --dvc $(PEERS)/bin/dvc $(ARGS)
 
 # What figures are compared with, apart from our tools; without it the rest is measured.
