@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from git_datareg import storages
+from git_datareg import storages, trust
 from git_datareg.downloads import Want
 from git_datareg.git import index, objects, process
 from git_datareg.git.reader import ObjectReader
@@ -87,6 +87,8 @@ class Sources:
                 continue
             if spelled not in self._hinted:
                 location = Location.parse(spelled)
+                if self._is_elsewhere and not self._may_name(location, metafile.endpoint):
+                    continue
                 options = self._project.settings.options_for(
                     location, metafile.endpoint, metafile.region
                 )
@@ -95,6 +97,14 @@ class Sources:
                 )
             found.append(self._hinted[spelled])
         return found
+
+    def _may_name(self, location: Location, endpoint: str | None) -> bool:
+        """Whether a metafile of a registry elsewhere may have us reach a place."""
+        allow = self._project.settings.allow_private
+        registry = self._project.default_remote
+        beside = registry.location if registry is not None else None
+        named = [location, *map(Location, filter(None, [endpoint]))]
+        return not any(trust.objection(each, allow_private=allow, beside=beside) for each in named)
 
 
 class _Metafiles:

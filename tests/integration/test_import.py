@@ -802,6 +802,28 @@ def test_a_chain_of_registries_elsewhere_is_followed(
         fault(done, 4, "circle: author:faces/x <- middle:faces <- author:faces\n")
 
 
+def test_a_metafile_of_a_registry_elsewhere_names_no_place_on_this_machine(
+    source: Source, app: Git, tmp_path: Path, home: Path
+) -> None:
+    source.store_at(tmp_path / "disk")
+    middle = consumer(tmp_path / "middle")
+    datareg(middle, "import", source.url, "faces")
+    middle.commit_all("import")
+    assert f"storage = {tmp_path}/disk\n" in (middle.path / "faces.datareg").read_text()
+    shutil.rmtree(home / "datareg-cache")
+    with serve(tmp_path) as url:
+        for words in (("get", "-o", "there"), ("import", "-o", "here")):
+            done = datareg(app, words[0], f"{url}/middle/.git", "faces", *words[1:], check=False)
+            fault(done, 3, "faces/a.jpg: object ", " is not in any storage")
+        assert app.status() == ""
+        # In a clone it is a file of the user's own, which is followed.
+        copy = clone(f"datareg::{url}/middle/.git", tmp_path / "copy")
+        assert below(copy.path / "faces") == FACES_NEW
+    shutil.rmtree(home / "datareg-cache")
+    datareg(app, "get", str(middle.path), "faces", "-o", "there")
+    assert below(app.path / "there") == FACES_NEW
+
+
 SIZES = [1 << 10, 100_000, (1 << 20) - 1, 1 << 20, 3 << 20]
 
 

@@ -290,6 +290,24 @@ def test_a_hint_that_is_of_no_use_says_so_when_it_is_asked(git: Git) -> None:
         storage.has(Pointer(digest_of(b""), 0))
 
 
+@pytest.mark.parametrize("allow", ["false", "true"])
+def test_a_hint_of_a_registry_elsewhere_does_not_lead_to_this_machine(
+    git: Git, tmp_path: Path, allow: str
+) -> None:
+    git.run("config", "--global", "datareg.allowPrivate", allow)
+    for name, hint in (("path", tmp_path), ("file", f"file://{tmp_path}"), ("near", "../near")):
+        text = METAFILE.format(url="https://example.org/r", commit="1" * 40, storage=hint)
+        git.write(f"{name}.datareg", text.encode())
+        git.write(f"{name}/a.dat", pointer(b"x"))
+    git.commit_all()
+    here = projects.open_project(repository.open_foreign(str(git.path)), os.environ, "HEAD")
+    elsewhere = here._replace(remotes=(Remote("origin", Location("https://example.org/m.git")),))
+    for name in ("path", "file", "near"):
+        path = f"{name}/a.dat".encode()
+        assert len(Sources(here, "HEAD").storages(path)) == 1
+        assert Sources(elsewhere, "HEAD").storages(path) == []
+
+
 def test_metafiles_are_those_staged_committed_and_being_merged(
     git: Git, monkeypatch: pytest.MonkeyPatch
 ) -> None:
