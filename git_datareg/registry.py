@@ -144,9 +144,8 @@ def open_source(
 ) -> Source:
     """The registry at `location`, at a revision (None: its default branch).
 
-    `is_foreign`: another registry, elsewhere, named it. Raises
-    RepositoryNotFoundError, RevisionNotFoundError, or StorageUnavailableError
-    when it can't be reached.
+    `is_foreign`: another registry, elsewhere, named it. Raises RepositoryNotFoundError,
+    RevisionNotFoundError, or StorageUnavailableError when it can't be reached.
     """
     repository, commit = mirror.open_revision(location, rev, cache, is_foreign=is_foreign)
     reader = ObjectReader(repository)

@@ -154,7 +154,7 @@ def build(
         warnings=warnings,
         allow_private=_boolean("datareg.allowPrivate", text("datareg.allowprivate", "false")),
         trusted_endpoints=trusted,
-        netrc=environ.get("NETRC") or os.path.join(environ.get("HOME", ""), ".netrc"),
+        netrc=environ.get("NETRC") or _at_home(".netrc", environ),
         ca_file=_ca_file(config, environ),
     )
 
@@ -309,6 +309,11 @@ def _cache(configured: str, environ: Mapping[str, str]) -> str | None:
     if not configured and os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
         return os.path.join(environ["XDG_CACHE_HOME"], "git-datareg")
     return os.path.join(home, configured[2:] or ".cache/git-datareg") if home else None
+
+
+def _at_home(name: str, environ: Mapping[str, str]) -> str:
+    """A file in the user's home; "" where that is not known."""
+    return os.path.join(environ["HOME"], name) if environ.get("HOME") else ""
 
 
 def _ca_file(config: Iterable[ConfigValue], environ: Mapping[str, str]) -> str | None:

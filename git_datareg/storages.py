@@ -217,8 +217,12 @@ def opened(
         logins = _Logins(settings.netrc, repository if repository.own else None)
         options = options._replace(ca_file=settings.ca_file)
         return _opened_once(location, options, writable, logins)
-    except StorageError as fault:
-        return ObjectStorage(RefusingStorage(location, fault), options)
+    except StorageError as error:
+        fault = error
+    except UsageError as error:
+        # A URL that can't be one of this kind of storage, in a file that is anybody's.
+        fault = StorageNotConfiguredError(error.message, *error.hints)
+    return ObjectStorage(RefusingStorage(location, fault), options)
 
 
 class _Logins(NamedTuple):

@@ -130,7 +130,7 @@ def test_what_is_to_be_read_is_not_asked_for_before() -> None:
 
 def test_a_listing_that_fails_tells_nothing_of_any() -> None:
     storage = Memory().holding(*CONTENTS)
-    storage.faults["list"] = StorageDeniedError("no")
+    storage.faults["list"] = StorageUnavailableError("no")
     flaws = sought(wants(storage), jobs=4)
     assert set(kinds(flaws).values()) == {UNREADABLE} and len(flaws) == len(POINTERS)
 

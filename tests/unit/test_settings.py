@@ -212,6 +212,8 @@ def test_include_in_the_tracked_file_reads_nothing() -> None:
 def test_the_user_s_logins_and_certificates_are_where_git_and_others_look_for_them() -> None:
     assert built().netrc == "/home/ada/.netrc"
     assert build((), None, {**HOME, "NETRC": "/n"}).netrc == "/n"
+    # A relative one would be anybody's.
+    assert build((), None, {"GIT_DATAREG_CACHE": "/c"}).netrc == ""
     assert built().ca_file is None
     assert (
         build((), None, {**HOME, "REQUESTS_CA_BUNDLE": "/r", "CURL_CA_BUNDLE": "/c"}).ca_file

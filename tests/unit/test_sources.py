@@ -277,7 +277,8 @@ def test_other_places_are_followed(
 
 
 def test_to_allow_private_addresses_allows_nothing_else(git: Git) -> None:
-    fault = refusal(git, HTTPS, "url = http://10.0.0.1/x", PRIVATE)
+    assert refusal(git, HTTPS, "url = http://10.0.0.1/x", PRIVATE) is None
+    fault = refusal(git, HTTPS, "url = http://data.example.org/x", PRIVATE)
     assert fault is not None and "a URL with http:" in fault.message
 
 
