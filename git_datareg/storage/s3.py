@@ -104,10 +104,11 @@ class S3Storage:
             raise self._bucket.fault(error.reply) from error
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
-        """See Storage.
+        """See Storage, with one reservation.
 
-        Where the server knows no conditions, two may win a race. Of those who send
-        one large value at once several may share an upload, and win together.
+        Of those who put one value of `_LARGE` bytes or more at once several may be told
+        True: few servers but AWS end an upload and look at the key in one step. So it
+        is with smaller ones where the server knows no conditions (`probing` finds out).
         """
         self._check_writable()
         path = self._path(key)
