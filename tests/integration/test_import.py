@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from git_datareg import main
 from tests.support.consumers import (
     FACES_NEW,
     FACES_OLD,
@@ -800,6 +802,45 @@ def test_a_chain_of_registries_elsewhere_is_followed(
             check=False,
         )
         fault(done, 4, "circle: author:faces/x <- middle:faces <- author:faces\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "configured", "threads"),
+    [
+        (["-j", "1"], "3", 0),
+        (["--jobs", "2"], "3", 2),
+        ([], "3", 3),
+        # A directory is served best by so many.
+        (["-j", "100"], "3", 4),
+    ],
+)
+def test_the_number_of_transfers_is_honoured(
+    source: Source,
+    app: Git,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    configured: str,
+    threads: int,
+) -> None:
+    for number in range(6):
+        # Smaller ones are not worth a thread.
+        source.work.write(f"large/{number}.bin", data(str(number), 300_000))
+    source.publish()
+    app.run("config", "datareg.jobs", configured)
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(self: threading.Thread) -> None:
+        started.append(self.name)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    monkeypatch.chdir(app.path)
+    for words in (["import"], ["get", "-o", "again"]):
+        started.clear()
+        assert main.main([*words, "-q", *options, source.url, "large"]) == 0
+        assert started.count("transfer") == threads
+        shutil.rmtree(os.environ["GIT_DATAREG_CACHE"])
 
 
 def test_a_metafile_of_a_registry_elsewhere_names_no_place_on_this_machine(
