@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import threading
@@ -94,6 +95,15 @@ def test_what_leads_here_or_around_others_is_refused(url: str) -> None:
 def test_every_scheme_of_ours_is_left_to_us() -> None:
     for scheme in dialects.OURS:
         assert not filesystems.serves(Location(f"{scheme}://x/y"), Options())
+
+
+def test_what_fsspec_does_not_know_by_itself_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        filesystems, "find_spec", lambda name: spec(name) if name == "fsspec" else None
+    )
+    with pytest.raises(StorageNotConfiguredError, match="needs the package adlfs"):
+        open_storage(Location("abfss://container@account.dfs.core.windows.net/x"))
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
