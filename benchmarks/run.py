@@ -79,9 +79,7 @@ def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: 3)")
-    parser.add_argument(
-        "--only", choices=("consuming", "storing", "keeping"), help="one part"
-    )
+    parser.add_argument("--only", choices=("consuming", "storing", "keeping"), help="one part")
     parser.add_argument("--files", type=int, default=10_000, help="files to get (default: 10000)")
     parser.add_argument("--size", type=int, default=4096, help="their bytes (default: 4096)")
     parser.add_argument("--kept-files", type=int, default=2000, help="to keep (default: 2000)")

@@ -25,6 +25,8 @@ FOREIGN: Final = CREATING
 #: One connection, of which a thread must have its own.
 PER_THREAD: Final = frozenset(("ftp",))
 
+#: What makes them known, where fsspec by itself does not know them.
+PACKAGES: Final[Mapping[str, str]] = {"abfss": "adlfs"}
 #: Arguments that suit us better than the file system's own defaults.
 ARGUMENTS: Final[Mapping[str, Mapping[str, object]]] = {
     # We ask again ourselves.

@@ -341,15 +341,16 @@ def serves(location: Location, options: Options) -> bool:
         return False
     from fsspec.registry import known_implementations, registry
 
-    known = known_implementations.get(scheme)
-    if known is None and scheme not in registry:
+    package = dialects.PACKAGES.get(scheme)
+    if scheme in known_implementations:
+        package = known_implementations[scheme]["class"].partition(".")[0]
+    if package is None and scheme not in registry:
         return False
     if not options.is_trusted:
         authority = location.url.partition("://")[2].partition("/")[0]
         if scheme not in dialects.FOREIGN or not _AUTHORITY.issuperset(authority):
             raise StorageDeniedError(f"a repository may not name this place: {location}")
-    package = known["class"].partition(".")[0] if known is not None else "fsspec"
-    if scheme not in registry and find_spec(package) is None:
+    if package is not None and scheme not in registry and find_spec(package) is None:
         raise StorageNotConfiguredError(
             f"{scheme}: needs the package {package}, which is not installed: {location}",
             f"pip install {package}",

@@ -181,6 +181,19 @@ def test_a_directory_can_be_used_from_its_own_machine_too(server: Sshd, director
     assert (directory / KEY).stat().st_mode & 0o777 == 0o644
 
 
+def test_a_value_that_is_cut_short_while_it_is_read_ends_there(
+    server: Sshd, directory: Path
+) -> None:
+    value = os.urandom(1024) * 1024
+    storage = bare(server, directory)
+    put(storage, KEY, value)
+    with storage.open(KEY) as stream:
+        # Within the second packet.
+        os.truncate(directory / KEY, 300_000)
+        assert stream.read() == value[:300_000]
+        assert stream.read() == b""
+
+
 def test_a_directory_is_made_by_the_first_put_only(server: Sshd, directory: Path) -> None:
     storage = opened(server, directory)
     assert storage.info(KEY) is None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fsspec
-from fsspec.spec import AbstractFileSystem
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 
 class PlainFileSystem(AbstractFileSystem):  # type: ignore[misc]
@@ -75,4 +75,58 @@ class PlainFileSystem(AbstractFileSystem):  # type: ignore[misc]
         os.unlink(path)
 
 
+class Upload(AbstractBufferedFile):  # type: ignore[misc]
+    """As fsspec's clouds write: what was written is a file when it is closed, whoever closes it."""
+
+    def _initiate_upload(self) -> None:
+        self.parts = b""
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self.parts += self.buffer.getvalue()
+        if final:
+            # Binary, and "x" where a new one is meant.
+            with open(self.path, "xb" if self.mode == "xb" else "wb") as file:
+                file.write(self.parts)
+        return True
+
+
+class CloudFileSystem(PlainFileSystem):
+    """The same as a cloud has it: `cloud://bucket/path`, and directories are made as needed."""
+
+    protocol = "cloud"
+    root_marker = ""
+    #: The directory that has the buckets.
+    top = ""
+
+    def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """See fsspec."""
+        found = super().info(f"{self.top}/{self._strip_protocol(path)}")
+        return {**found, "name": found["name"].removeprefix(f"{self.top}/")}
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        """See fsspec."""
+        path = self._strip_protocol(path)
+        return [self.info(f"{path}/{name}") for name in os.listdir(f"{self.top}/{path}")]
+
+    def cat_file(self, path: str, start: int = 0, end: int | None = None, **kwargs: Any) -> bytes:
+        """See fsspec."""
+        with open(f"{self.top}/{path}", "rb") as file:
+            return file.read()[start:end]
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        """See fsspec."""
+        with self.open(path, "xb" if mode == "create" else "wb") as file:
+            file.write(value)
+
+    def _open(self, path: str, mode: str = "rb", block_size: Any = None, **kwargs: Any) -> Any:
+        self.before("open", path)
+        path = f"{self.top}/{path}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return Upload(self, path, mode, block_size=1024 * 1024)
+
+    def _rm(self, path: str) -> None:
+        super()._rm(f"{self.top}/{path}")
+
+
 fsspec.register_implementation("plain", PlainFileSystem, clobber=True)
+fsspec.register_implementation("cloud", CloudFileSystem, clobber=True)

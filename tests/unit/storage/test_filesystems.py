@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import io
 import os
 import threading
@@ -13,6 +15,7 @@ import pytest
 
 from git_datareg.errors import (
     DataregError,
+    IntegrityError,
     StorageDeniedError,
     StorageError,
     StorageNotConfiguredError,
@@ -94,6 +97,15 @@ def test_what_leads_here_or_around_others_is_refused(url: str) -> None:
 def test_every_scheme_of_ours_is_left_to_us() -> None:
     for scheme in dialects.OURS:
         assert not filesystems.serves(Location(f"{scheme}://x/y"), Options())
+
+
+def test_what_fsspec_does_not_know_by_itself_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        filesystems, "find_spec", lambda name: spec(name) if name == "fsspec" else None
+    )
+    with pytest.raises(StorageNotConfiguredError, match="needs the package adlfs"):
+        open_storage(Location("abfss://container@account.dfs.core.windows.net/x"))
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,6 +257,113 @@ def test_what_killed_writers_left_is_removed_after_a_day(directory: Path) -> Non
     put(bare(directory), "objects/other", b"x")
     left = {path.name for path in (directory / ".incoming").iterdir()}
     assert left == {names[0], names[1], "other", "value-x-y"}
+
+
+# Clouds
+
+
+@pytest.fixture(params=["creating", "replacing"])
+def cloud(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FileSystemStorage:
+    """A storage in a bucket, the directory `bucket`; the cloud can create, or only replace."""
+    (tmp_path / "bucket").mkdir()
+    monkeypatch.setattr(plainfs.CloudFileSystem, "top", str(tmp_path))
+    monkeypatch.setattr(dialects, "BUCKETS", frozenset(("cloud",)))
+    if request.param == "creating":
+        monkeypatch.setattr(dialects, "CREATING", frozenset(("cloud",)))
+    return FileSystemStorage(Location("cloud://bucket/a prefix"), Options())
+
+
+SIZES = pytest.mark.parametrize("size", [0, 10, 5 * 1024 * 1024], ids=["none", "few", "many"])
+
+
+@SIZES
+def test_a_cloud_keeps_values_under_their_keys_at_once(
+    cloud: FileSystemStorage, tmp_path: Path, size: int
+) -> None:
+    value = os.urandom(size)
+    assert put(cloud, KEY, value)
+    assert put(cloud, KEY, b"other") is False
+    assert read(cloud, KEY) == value
+    assert list(cloud.list("objects/")) == [Info(KEY, size)]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["cdef"]
+    cloud.delete(KEY)
+    cloud.delete(KEY)
+    assert cloud.info(KEY) is None
+
+
+@SIZES
+def test_a_cloud_never_has_what_a_source_did_not_end(
+    cloud: FileSystemStorage, tmp_path: Path, size: int
+) -> None:
+    with pytest.raises(IntegrityError):
+        cloud.put(KEY, io.BytesIO(bytes(size)), size + 1)
+    with pytest.raises(IntegrityError):
+        cloud.put(KEY, io.BytesIO(bytes(size + 1)), size)
+    # Files that are collected are closed, which may make values of them.
+    gc.collect()
+    assert cloud.info(KEY) is None
+    assert put(cloud, KEY, b"right") is True
+
+
+@pytest.mark.parametrize("size", [10, 5 * 1024 * 1024], ids=["few", "many"])
+def test_a_cloud_that_can_create_has_one_winner(
+    cloud: FileSystemStorage, tmp_path: Path, size: int
+) -> None:
+    class Late(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            path = tmp_path / "bucket/a prefix" / KEY
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"rival")
+            return super().read(size)
+
+    won = cloud.put(KEY, Late(bytes(size)), size)
+    assert won is not cloud.properties.exclusive
+    assert read(cloud, KEY) == (b"rival" if cloud.properties.exclusive else bytes(size))
+
+
+@pytest.mark.parametrize("size", [10, 5 * 1024 * 1024], ids=["few", "many"])
+def test_a_cloud_that_takes_nothing_is_a_fault(
+    cloud: FileSystemStorage, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def refused(self: plainfs.Upload, final: bool = False) -> bool:
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr(plainfs.Upload, "_upload_chunk", refused)
+    with pytest.raises(StorageUnavailableError, match="reset"):
+        put(cloud, KEY, bytes(size))
+    monkeypatch.undo()
+    gc.collect()
+
+
+def test_a_bucket_that_is_not_there_is_told_from_an_empty_one(
+    cloud: FileSystemStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cloud.info(KEY) is None
+    for use in (
+        lambda storage: storage.info(KEY),
+        lambda storage: list(storage.list("")),
+        lambda storage: put(storage, KEY, b"x"),
+    ):
+        with pytest.raises(StorageNotFoundError, match="cloud://none"):
+            use(FileSystemStorage(Location("cloud://none/x"), Options()))
+    assert not (tmp_path / "none").exists()
+
+
+def test_who_may_not_ask_for_a_bucket_may_use_it(
+    cloud: FileSystemStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = plainfs.CloudFileSystem.info
+
+    def info(self: plainfs.CloudFileSystem, path: str, **kwargs: Any) -> dict[str, Any]:
+        if path == "bucket":
+            raise PermissionError(13, "Permission denied")
+        return told(self, path)
+
+    monkeypatch.setattr(plainfs.CloudFileSystem, "info", info)
+    assert cloud.info(KEY) is None
+    assert put(cloud, KEY, b"x")
 
 
 # Faults
