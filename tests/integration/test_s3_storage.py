@@ -30,6 +30,7 @@ from git_datareg.errors import (
 from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Storage, open_storage, probing
 from git_datareg.storage.aws import Timeouts
+from git_datareg.storage.retrying import Retrying
 from git_datareg.storage.s3 import S3Storage
 from tests.support import s3proxy, tls
 from tests.support.gitrun import Git, clone
@@ -570,9 +571,11 @@ def test_a_server_that_was_restarted_is_used_on(s3_servers: S3Servers, with_keys
     with pytest.raises(StorageUnavailableError):
         put(storage, "b", b"x")
     assert server.start()
-    # What was acknowledged is durable.
-    assert read(storage, "a") == b"x"
-    assert put(storage, "b", b"x") is True
+    # It answers before it has found its volumes again, so with patience: what was
+    # acknowledged is durable.
+    patient = Retrying(storage)
+    assert read(patient, "a") == b"x"
+    assert put(patient, "b", b"x") is True
     server.kill()
 
 
