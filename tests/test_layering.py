@@ -192,9 +192,6 @@ def modules() -> dict[str, Module]:
     return found
 
 
-each_module = pytest.mark.parametrize("name", list(modules()))
-
-
 def matches(name: str, patterns: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns.split())
 
@@ -244,22 +241,25 @@ def is_part_of(name: str, whole: str) -> bool:
     return name == whole or name.startswith(whole + ".")
 
 
-@each_module
-def test_a_module_imports_downwards_only(name: str) -> None:
-    own, within = layer(name), looked_up(name, WITHIN)
-    upward = [
-        f"{target} (line {line})"
-        for target, line in own_imports(modules()[name].tree)
-        if layer(target) > own or (layer(target) == own and not matches(target, within))
-    ]
-    assert not upward, f"{name} must not import {upward}"
+def test_a_module_imports_downwards_only() -> None:
+    upward = []
+    for name, module in modules().items():
+        own, within = layer(name), looked_up(name, WITHIN)
+        upward += [
+            f"{name}:{line} must not import {target}"
+            for target, line in own_imports(module.tree)
+            if layer(target) > own or (layer(target) == own and not matches(target, within))
+        ]
+    assert not upward
 
 
-@each_module
-def test_a_module_that_is_held_apart_imports_what_it_may(name: str) -> None:
-    apart = looked_up(name, ONLY)
-    targets = {target for target, _ in own_imports(modules()[name].tree)} if apart else set()
-    assert not [target for target in targets if not matches(target, apart)]
+def test_a_module_that_is_held_apart_imports_what_it_may() -> None:
+    outside = []
+    for name, module in modules().items():
+        apart = looked_up(name, ONLY)
+        targets = own_imports(module.tree) if apart else ()
+        outside += [f"{name}:{line} {what}" for what, line in targets if not matches(what, apart)]
+    assert not outside
 
 
 def test_no_two_modules_need_each_other_to_load() -> None:
@@ -270,33 +270,36 @@ def test_no_two_modules_need_each_other_to_load() -> None:
     TopologicalSorter(graph).prepare()
 
 
-@each_module
-def test_imports_are_absolute_and_known(name: str) -> None:
-    for target, line in imports(modules()[name].tree):
+def all_imports() -> Iterator[tuple[str, Use]]:
+    """Every import of the package, with the name of its module."""
+    for name, module in modules().items():
+        yield from ((name, use) for use in imports(module.tree))
+
+
+def test_imports_are_absolute_and_known() -> None:
+    for name, (target, line) in all_imports():
         top = target.partition(".")[0]
         known = top in (PACKAGE.name, *sys.stdlib_module_names, *IMPORTERS)
         assert known, f"{name}:{line} imports {target}: add it to IMPORTERS, or don't"
 
 
-@each_module
-def test_what_has_one_home_is_imported_there_only(name: str) -> None:
-    for target, line in imports(modules()[name].tree):
+def test_what_has_one_home_is_imported_there_only() -> None:
+    for name, (target, line) in all_imports():
         for what, homes in IMPORTERS.items():
             misplaced = is_part_of(target, what) and not matches(name, homes)
             assert not misplaced, f"{name}:{line} imports {target}; only {homes!r} may"
 
 
-@each_module
-def test_only_programs_reach_out_of_the_program(name: str) -> None:
-    for used, line in uses(modules()[name].tree):
-        for what, users in USERS.items():
-            misplaced = is_part_of(used, what) and not matches(name, f"{users} {LAYERS[-1]}")
-            assert not misplaced, f"{name}:{line} uses {used}; only programs and {users!r} may"
+def test_only_programs_reach_out_of_the_program() -> None:
+    for name, module in modules().items():
+        for used, line in uses(module.tree):
+            for what, users in USERS.items():
+                misplaced = is_part_of(used, what) and not matches(name, f"{users} {LAYERS[-1]}")
+                assert not misplaced, f"{name}:{line} uses {used}; only programs and {users!r} may"
 
 
-@each_module
-def test_a_module_does_without_what_it_must(name: str) -> None:
-    for target, line in imports(modules()[name].tree):
+def test_a_module_does_without_what_it_must() -> None:
+    for name, (target, line) in all_imports():
         for what in looked_up(name, WITHOUT).split():
             assert not is_part_of(target, what), f"{name}:{line} imports {target}"
 
