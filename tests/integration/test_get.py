@@ -455,7 +455,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(
 def test_a_file_in_the_way_of_the_target_is_one_line(source: Source, here: Path) -> None:
     (here / "file").write_bytes(b"mine")
     done = datareg(here, "get", source.url, "faces", "-o", "file/faces", check=False)
-    fault(done, 5, "can't write file/faces: ")
+    fault(done, 4, "not a directory: file", "use -o for another target")
     assert below(here) == {"file": b"mine"}
 
 

@@ -218,7 +218,7 @@ def test_a_value_is_a_file_and_a_writer_leaves_nothing_else(directory: Path) -> 
     assert (directory / KEY).read_bytes() == b"small"
     assert read(storage, "objects/large") == large
     assert list((directory / ".incoming").iterdir()) == []
-    assert not storage.properties.exclusive
+    assert not storage.properties.is_exclusive
 
 
 @pytest.mark.parametrize("case", ["only read", "parent missing", "a file"])
@@ -319,8 +319,8 @@ def test_a_cloud_that_can_create_has_one_winner(
             return super().read(size)
 
     won = cloud.put(KEY, Late(bytes(size)), size)
-    assert won is not cloud.properties.exclusive
-    assert read(cloud, KEY) == (b"rival" if cloud.properties.exclusive else bytes(size))
+    assert won is not cloud.properties.is_exclusive
+    assert read(cloud, KEY) == (b"rival" if cloud.properties.is_exclusive else bytes(size))
 
 
 @pytest.mark.parametrize("size", [10, 5 * 1024 * 1024], ids=["few", "many"])
