@@ -117,9 +117,9 @@ def datareg(place: Place) -> Iterator[tuple[str, Costs]]:
 
 def s5cmd(place: Place) -> Iterator[tuple[str, Costs]]:
     """s5cmd as it is installed, with its defaults."""
-    program = place.programs / "s5cmd"
-    yield "up", place.run([program, "cp", f"{place.files}/", f"{place.storage}/"])
-    yield "down", place.run([program, "cp", f"{place.storage}/*", f"{place.out}/"])
+    program = [place.programs / "s5cmd", "--endpoint-url", place.server.endpoint, "cp"]
+    yield "up", place.run([*program, f"{place.files}/", f"{place.storage}/"])
+    yield "down", place.run([*program, f"{place.storage}/*", f"{place.out}/"])
     check_same(place.out, place.files)
 
 
