@@ -9,7 +9,7 @@ ARGS ?=
 VENV := .venv
 # What `make bench` compares with lives apart: its hundred packages are not ours.
 PEERS := .venv-peers
-DVC := dvc[s3]==3.67.1
+DVC := dvc==3.67.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Ours is first, so that `git datareg` is this tree's; nothing else is changed.

@@ -239,9 +239,17 @@ def _in_turn(programs: Path | None, run: int, dvc_runs: int) -> Iterator[tuple[s
         elif name == "git-datareg":
             is_there = True
         else:
-            is_there = programs is not None and (name == "boto3" or (programs / name).exists())
+            is_there = programs is not None and _is_installed(name, programs)
         if is_there and (name != "dvc" or run < dvc_runs):
             yield name, tool
+
+
+def _is_installed(name: str, programs: Path) -> bool:
+    packages = programs.parent / "lib"
+    if name == "dvc":
+        # Its part for S3 takes long to install; who has it compares with it.
+        return (programs / name).exists() and any(packages.glob("*/site-packages/dvc_s3"))
+    return (programs / name).exists() or any(packages.glob(f"*/site-packages/{name}"))
 
 
 def tables(found: Mapping[str, Figures]) -> Iterator[str]:
