@@ -128,7 +128,7 @@ def _run_command(name: str, arguments: list[str], workspace: Workspace) -> int:
     module = import_module(f"git_datareg.commands.{_module_name(name)}")
     parser = Parser(prog=f"git datareg {name}", description=(COMMANDS | INTERNAL)[name])
     module.add_arguments(parser)
-    code: int = module.run(parser.parse_args(arguments), workspace)
+    code: int = module.run(parser.parsed(arguments), workspace)
     return code
 
 

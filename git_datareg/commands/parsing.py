@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NoReturn
 
 from git_datareg.errors import UsageError
@@ -15,6 +16,14 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str | None = None) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def parsed(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The arguments, with options anywhere among them, as Git's commands take them."""
+        # argparse alone takes no optional argument behind an option. Its way to do so
+        # knows neither `--` nor actions with arguments of their own.
+        if "--" in arguments or self._subparsers is not None:
+            return self.parse_args(arguments)
+        return self.parse_intermixed_args(arguments)
 
     def error(self, message: str) -> NoReturn:
         """Raise a UsageError that says where help is."""

@@ -62,6 +62,15 @@ def test_a_revision_can_be_named(source: Source, tmp_path: Path) -> None:
     assert {name for name in found if name.startswith("faces/")} == names
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ["URL --rev v1 faces", "--rev v1 URL faces", "URL faces --rev v1", "--rev v1 -- URL faces"],
+)
+def test_options_may_stand_anywhere(source: Source, tmp_path: Path, arguments: str) -> None:
+    words = [source.url if word == "URL" else word for word in arguments.split()]
+    assert listed(tmp_path, *words) == sorted({name.split("/")[0] for name in FACES_OLD})
+
+
 def test_long_tells_type_size_and_id(source: Source, tmp_path: Path) -> None:
     rows = [line.split() for line in listed(tmp_path, "-l", source.url, "faces")]
     id = blake3(NEW["a.jpg"]).hexdigest()[:12]
