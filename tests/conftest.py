@@ -131,7 +131,8 @@ def sealed_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Ignored signals are inherited: under nohup, for one, programs would not be interrupted.
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) == signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
+                is_int = number == signal.SIGINT
+                signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
         patch.setenv("PATH", own_bin + os.pathsep + os.environ.get("PATH", os.defpath))
         _close_network(patch)
         umask = os.umask(0o022)
