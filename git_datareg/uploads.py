@@ -62,7 +62,7 @@ def upload(
             failures.append(Failure(job.pointer, job.path, outcome))
         else:
             stored += outcome
-    if unique:
+    if unique and not failures:
         storage.storage.flush()
     return stored, failures
 

@@ -198,7 +198,10 @@ class _Upload:
         return _given(told, "UploadId")
 
     def _found(self, first: str) -> str | None:
-        """The newest upload of this key that was not ended and whose first part has this MD5."""
+        """The newest upload of this key that was not ended, and whose first part is not another.
+
+        Later parts are compared as they come.
+        """
         if not self._target.has_md5:
             return None
         try:
@@ -206,7 +209,7 @@ class _Upload:
             found = [each for each in told.get("Uploads", ()) if self._is_ours(each)]
             for each in sorted(found, key=lambda each: str(each.get("Initiated")), reverse=True):
                 parts = self._parts_of(_given(each, "UploadId"))
-                if first in parts.get(1, ()):
+                if first in parts.get(1, (first,)):
                     self._sent = parts
                     return _given(each, "UploadId")
         except Rejected as error:

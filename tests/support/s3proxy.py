@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ssl import SSLContext
 from typing import NamedTuple
@@ -34,6 +34,7 @@ class Request(NamedTuple):
 class Answer(NamedTuple):
     """What a rule answers."""
 
+    #: 0 is none at all: the connection ends.
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = {}
@@ -114,8 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        with suppress(OSError):
+        try:
             self._handle()
+        except OSError:
+            # One of the two is gone, and so the other hears nothing.
+            self.close_connection = True
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
 
@@ -153,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
             connection.close()
 
     def _answer(self, answer: Answer) -> None:
+        if not answer.status:
+            self.close_connection = True
+            return
         self.send_response_only(answer.status)
         headers = {"content-length": str(len(answer.body))}
         headers |= {name.lower(): value for name, value in answer.headers.items()}

@@ -126,6 +126,20 @@ def test_a_flush_that_fails_is_a_fault(local: LocalObjects) -> None:
         upload(named(POINTERS), local, ObjectStorage(Failing()), jobs=1)
 
 
+def test_where_some_failed_these_are_told_though_a_flush_would_fail_too(
+    local: LocalObjects,
+) -> None:
+    class Down(Memory):
+        def put(self, key: str, source: BinaryIO, size: int) -> bool:
+            raise StorageUnavailableError("down")
+
+        def flush(self) -> None:
+            raise StorageUnavailableError("down")
+
+    stored, failures = upload(named(POINTERS), local, ObjectStorage(Down()), jobs=1)
+    assert (stored, len(failures)) == (0, len(POINTERS))
+
+
 # What is asked for
 
 
