@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from git_datareg import files
@@ -21,7 +21,8 @@ from git_datareg.pointer import Pointer
 
 #: Bytes of a part, and of what one request asks for.
 PART = 8 * 1024 * 1024
-_CHUNK = 1024 * 1024
+#: What is hashed at once; small enough for a processor's cache.
+_CHUNK = 256 * 1024
 #: What of a part is: nothing, all, or a thread that is writing it (that is never in the file).
 _ABSENT, _HERE, _COMING = range(3)
 #: Whoever is out of space needs what the parts take.
@@ -47,6 +48,7 @@ class Arrival:
         #: For who hashes, one thread at a time.
         self._hashing = threading.Lock()
         self._hasher = Hasher()
+        self._buffer = memoryview(bytearray(_CHUNK))
         os.makedirs(into.temporary, exist_ok=True)
         self._file, self._is_kept = _opened(pointer, into)
         try:
@@ -69,33 +71,39 @@ class Arrival:
         start = number * PART
         return start, min(PART, self._pointer.size - start)
 
-    def put(self, number: int, data: bytes) -> None:
-        """Write a part; `data` has the length that `range` says.
+    def put(self, number: int, pieces: Iterable[bytes]) -> None:
+        """Write a part, piece by piece as they come; `range` says how many bytes that must be.
 
-        Does nothing when it is there, or when another thread is just writing it.
+        Does nothing, and takes no piece, when it is there, or when another thread
+        is just writing it. What `pieces` raises comes through, and the part is not there.
         """
         start, length = self.range(number)
-        if len(data) != length:
-            raise ValueError(f"{len(data)} bytes for a part of {length}")
-        with self._in_use() as descriptor:
-            if not self._claimed(number):
-                return
-            try:
+        if not self._claimed(number):
+            return
+        try:
+            at = start
+            for piece in pieces:
+                if len(piece) > start + length - at:
+                    raise ValueError(f"more than {length} bytes for a part")
+                with self._in_use() as descriptor:
+                    files.write_all_at(descriptor, piece, at)
+                at += len(piece)
+            if at != start + length:
+                raise ValueError(f"{at - start} bytes for a part of {length}")
+            with self._in_use() as descriptor:
                 # In this order: after a kill each part that is noted is there.
-                files.write_all_at(descriptor, data, start)
                 files.write_all_at(descriptor, bytes([_HERE]), self._pointer.size + number)
                 self._here[number] = _HERE
-            finally:
-                if not self.has(number):
-                    self._here[number] = _ABSENT
-            # What one thread leaves, since another one is at it, the next hashes, or `finish`.
-            if self._hashing.acquire(blocking=False):
-                try:
-                    if self._hasher.size == start:
-                        self._hasher.update(data)
+        finally:
+            if not self.has(number):
+                self._here[number] = _ABSENT
+        # What one thread leaves, since another one is at it, the next hashes, or `finish`.
+        if self._hashing.acquire(blocking=False):
+            try:
+                with self._in_use() as descriptor:
                     self._hash_on(descriptor)
-                finally:
-                    self._hashing.release()
+            finally:
+                self._hashing.release()
 
     def finish(self) -> None:
         """Give the file the object's name, once all parts are there.
@@ -116,7 +124,7 @@ class Arrival:
     def close(self, *, keep: bool = True) -> None:
         """Let go of the file, and `keep` its parts or not; does nothing after `finish`.
 
-        A thread that is writing may end first; no other may begin: ValueError.
+        A thread that is just writing may end that first; no other may begin: ValueError.
         """
         with self._lock:
             self._is_closed = True
@@ -141,12 +149,13 @@ class Arrival:
             return is_absent
 
     def _hash_on(self, descriptor: int) -> None:
-        """Hash parts that came before their turn; the system still has them in memory, mostly."""
+        """Hash the parts whose turn it is; the system still has them in memory, mostly."""
         while (at := self._hasher.size) < self._pointer.size and self.has(at // PART):
             start, length = self.range(at // PART)
-            data = os.pread(descriptor, min(_CHUNK, start + length - at), at)
-            self._hasher.update(data)
-            if not data:
+            view = self._buffer[: start + length - at]
+            count = os.preadv(descriptor, [view], at)
+            self._hasher.update(view[:count])
+            if not count:
                 # Somebody has cut the file; the digest will tell.
                 break
 

@@ -31,8 +31,11 @@ from git_datareg.transfer import (
 )
 from git_datareg.workers import Lane
 
-#: Parts that are in memory at once, in this process.
+#: Parts that come at once, in this process.
 _PARTS = 8
+#: What is taken of a part at once. Much larger pieces would take longer: the system
+#: clears memory for each of them.
+_PIECE = 256 * 1024
 #: What claims to have more is no object; it is left to its end to show that.
 _MOST_PARTS = 1 << 20
 _part_slots = threading.BoundedSemaphore(_PARTS)
@@ -175,10 +178,10 @@ class _InParts:
             if self._arrival is None:
                 self._arrival = Arrival(self.want.pointer, self._into)
             arrival = self._arrival
-        start, length = arrival.range(number)
+        _, length = arrival.range(number)
         if not arrival.has(number):
             with self._slot():
-                arrival.put(number, self._fetched(start, length))
+                self._fetch(arrival, number)
         with self._lock:
             self._moved += length
         self._advance(length, 0)
@@ -199,19 +202,24 @@ class _InParts:
         for _ in range(slots):
             _part_slots.release()
 
-    def _fetched(self, start: int, length: int) -> bytes:
-        def ask(storage: ObjectStorage) -> bytes:
-            data = next(storage.pieces(self.want.pointer, start, length, length), b"")
-            if len(data) != length:
-                raise IntegrityError(
-                    f"corrupt object {self.want.pointer.digest} in {storage}: it ends after "
-                    f"{start + len(data)} of {self.want.pointer.size} bytes"
-                )
+    def _fetch(self, arrival: Arrival, number: int) -> None:
+        def ask(storage: ObjectStorage) -> None:
+            arrival.put(number, self._pieces(storage, *arrival.range(number)))
             # As a new tuple: others are just reading this one.
             self._storages = tuple(sorted(self._storages, key=lambda each: each is not storage))
-            return data
 
-        return _from_first(self._storages, ask, self.want.pointer)
+        _from_first(self._storages, ask, self.want.pointer)
+
+    def _pieces(self, storage: ObjectStorage, start: int, length: int) -> Iterator[bytes]:
+        left = length
+        for piece in storage.pieces(self.want.pointer, start, length, _PIECE):
+            yield piece
+            left -= len(piece)
+        if left:
+            raise IntegrityError(
+                f"corrupt object {self.want.pointer.digest} in {storage}: it ends after "
+                f"{start + length - left} of {self.want.pointer.size} bytes"
+            )
 
     def _end(self) -> None:
         try:

@@ -86,7 +86,7 @@ def _looked(
     try:
         storage.check()
         if not reads:
-            sizes = presence.listed(storage, pointers, threads=threads, most=most)
+            sizes = presence.listed(storage, pointers, most=most)
     except DataregError as error:
         flaw = Flaw(UNREADABLE, error)
         yield from ((pointer, flaw) for pointer in pointers)

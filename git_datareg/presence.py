@@ -23,7 +23,7 @@ _OBJECTS = "objects/"
 
 
 def listed(
-    storage: ObjectStorage, pointers: Collection[Pointer], *, threads: int, most: int
+    storage: ObjectStorage, pointers: Collection[Pointer], *, most: int
 ) -> dict[str, int] | None:
     """The sizes of the objects that are there, by key; those of others may be among them.
 
@@ -33,26 +33,26 @@ def listed(
     if len(pointers) < _WORTH or not storage.storage.properties.can_list:
         return None
     try:
-        return _listed(storage, pointers, threads, most)
+        return _listed(storage, pointers, most)
     except StorageDeniedError:
         return None
 
 
 def _listed(
-    storage: ObjectStorage, pointers: Collection[Pointer], threads: int, most: int
+    storage: ObjectStorage, pointers: Collection[Pointer], most: int
 ) -> dict[str, int] | None:
     folders = sorted({_folder(pointer) for pointer in pointers})
     found = _sizes(storage, folders[0])
     pages = -(-len(found) // _PAGE) or 1
     all_pages = -(-len(found) * _FOLDERS // _PAGE) or 1
-    if all_pages <= len(folders) // threads:
+    if all_pages <= len(folders) // most:
         # Page by page, but in a few of them.
         return _sizes(storage, _OBJECTS)
     if pages * len(folders) >= len(pointers):
         return None
     rest = [Lane(folders[1:], most)]
     for _, sizes in workers.results(
-        rest, lambda folder: _sizes(storage, folder), threads=threads, most=most
+        rest, lambda folder: _sizes(storage, folder), threads=1, most=most
     ):
         if isinstance(sizes, DataregError):
             raise sizes

@@ -25,7 +25,7 @@ Advance = Callable[[int, int], None]
 #: Below this average size (bytes), opening and naming files costs more than copying them.
 _SMALL = 256 * 1024
 #: How many transfers a remote storage gets at first; more while it answers slowly.
-_AT_FIRST = 8
+_AT_FIRST = 1
 
 
 class Failure(NamedTuple):

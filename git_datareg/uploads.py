@@ -43,7 +43,7 @@ def upload(
     threads, most = threads_for(jobs, [storage], unique)
     splits_above = storage.storage.properties.splits_above
     present = (
-        presence.listed(storage, unique, threads=threads, most=most)
+        presence.listed(storage, unique, most=most)
         if storage.storage.properties.is_remote
         else None
     )

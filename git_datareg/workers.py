@@ -10,13 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Generic, NamedTuple, TypeVar
 
 from git_datareg.errors import DataregError
 
-#: A job that takes longer (seconds) waits for another machine, so more of them may wait.
-_SLOW = 0.02
+#: How often it is seen whether more threads would help; seconds.
+_LOOK = 0.02
+#: They do while those that there are compute for less than this part of the time: then they
+#: wait for another machine, or a disk. Python computes in one thread at a time.
+_BUSY = 0.5
 #: How long an end that was not foreseen waits for jobs that are under way; seconds.
 _PATIENCE = 1.0
 
@@ -43,8 +46,8 @@ def results(
 ) -> Iterator[tuple[_Item, _Result | DataregError]]:
     """Call the function for each item; its result or its fault, as they come.
 
-    Begins with so many `threads`, and takes one more, up to `most`, whenever a
-    job was slow. Earlier lanes go first. Any other exception ends it all and
+    Begins with so many `threads`, and takes twice as many, up to `most`, while they
+    wait more than they compute. Earlier lanes go first. Any other exception ends it all and
     is raised here. When it ends before all is done, what is under way is waited
     for a second, and then left to itself: those threads end with the process.
     """
@@ -84,6 +87,10 @@ class _Pool(Generic[_Item, _Result]):
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._ended = 0
+        #: When it was last seen whether more threads would help, and for how many seconds
+        #: the threads have computed since, in jobs that are done.
+        self._looked = time.monotonic()
+        self._computed = 0.0
         #: What came out of each job, and None for each thread that has ended.
         self._outcomes: SimpleQueue[tuple[_Item, _Result | BaseException] | None] = SimpleQueue()
 
@@ -108,11 +115,28 @@ class _Pool(Generic[_Item, _Result]):
     def next(self) -> tuple[_Item, _Result | BaseException] | None:
         """What came out of a job, when one is done; None when all are."""
         while self._ended < len(self._threads):
-            result = self._outcomes.get()
+            left = self._looked + _LOOK - time.monotonic()
+            if left <= 0:
+                self._look()
+                continue
+            try:
+                result = self._outcomes.get(timeout=left)
+            except Empty:
+                continue
             if result is not None:
                 return result
             self._ended += 1
         return None
+
+    def _look(self) -> None:
+        """Take twice as many threads if those that there are mostly wait."""
+        now = time.monotonic()
+        with self._lock:
+            computed, self._computed = self._computed, 0.0
+        if computed < _BUSY * (now - self._looked):
+            for _ in range(len(self._threads)):
+                self.grow()
+        self._looked = now
 
     def end(self) -> None:
         """Begin no more jobs, and wait a little for those that are under way."""
@@ -126,18 +150,16 @@ class _Pool(Generic[_Item, _Result]):
     def _work(self, first: _Job[_Item]) -> None:
         job: _Job[_Item] | None = first
         while job is not None:
-            start = time.monotonic()
+            start = time.thread_time()
             try:
                 outcome: _Result | BaseException = self._function(job.item)
             except BaseException as error:
                 outcome = error
-            is_slow = time.monotonic() - start > _SLOW
             self._outcomes.put((job.item, outcome))
             with self._lock:
+                self._computed += time.thread_time() - start
                 job.lane.free += 1
                 job = self._take()
-            if is_slow:
-                self.grow()
         self._outcomes.put(None)
 
     def _take(self) -> _Job[_Item] | None:

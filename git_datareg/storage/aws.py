@@ -257,7 +257,7 @@ class Account:
             read_timeout=2 * self._timeouts.idle,
             retries={"mode": "standard", "total_max_attempts": 2},
             max_pool_connections=16,
-            # Each part has its MD5; more is not understood everywhere.
+            # Bodies are signed, or have their MD5; more is not understood everywhere.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3=own,

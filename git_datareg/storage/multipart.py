@@ -80,6 +80,8 @@ class Target(NamedTuple):
     request: Mapping[str, str]
     #: Whether parts of an earlier try can be known again: their tags are their MD5.
     has_md5: bool
+    #: Whether requests are signed, their bodies too: then these need no MD5 on the way.
+    is_signed: bool
     #: Whether the key is there; asked before the end.
     is_there: Callable[[], bool]
     #: The value's name in messages.
@@ -197,8 +199,8 @@ class _Upload:
         )
         return _given(told, "UploadId")
 
-    def _found(self, first: str) -> str | None:
-        """The newest upload of this key that was not ended, and whose first part is not another.
+    def _found(self, first: bytes) -> str | None:
+        """The newest upload of this key that was not ended, and has no other first part.
 
         Later parts are compared as they come.
         """
@@ -209,7 +211,7 @@ class _Upload:
             found = [each for each in told.get("Uploads", ()) if self._is_ours(each)]
             for each in sorted(found, key=lambda each: str(each.get("Initiated")), reverse=True):
                 parts = self._parts_of(_given(each, "UploadId"))
-                if first in parts.get(1, (first,)):
+                if 1 not in parts or _md5(first).hexdigest() in parts[1]:
                     self._sent = parts
                     return _given(each, "UploadId")
         except Rejected as error:
@@ -247,7 +249,7 @@ class _Upload:
         try:
             data = _piece(source, length, self._target.name)
             if number == 1:
-                self._id = self._found(_md5(data).hexdigest()) or self._begun()
+                self._id = self._found(data) or self._begun()
             thread = threading.Thread(target=self._part, args=(number, data), daemon=True)
             thread.start()
         except BaseException:
@@ -260,16 +262,12 @@ class _Upload:
         try:
             if self._fault:
                 return
-            digest = _md5(data)
-            if digest.hexdigest() in self._sent.get(number, ()):
-                self._tags[number] = f'"{digest.hexdigest()}"'
+            found = self._sent.get(number, ())
+            if found and (tag := _md5(data).hexdigest()) in found:
+                self._tags[number] = f'"{tag}"'
                 return
-            told = self._call(
-                "upload_part",
-                PartNumber=number,
-                Body=data,
-                ContentMD5=base64.b64encode(digest.digest()).decode(),
-            )
+            proof = {} if self._target.is_signed else {"ContentMD5": _base64(_md5(data).digest())}
+            told = self._call("upload_part", PartNumber=number, Body=data, **proof)
             self._tags[number] = _given(told, "ETag")
         except BaseException as error:
             self._fault = self._fault or error
@@ -293,6 +291,10 @@ class _Upload:
 def _md5(data: bytes) -> hashlib._Hash:
     """What S3 tags a part with: it finds damage, not malice."""
     return hashlib.md5(data, usedforsecurity=False)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _given(told: Mapping[str, Any], name: str) -> str:

@@ -242,13 +242,15 @@ class S3Storage:
             "SSEKMSKeyId": options.kms_key,
             "StorageClass": options.storage_class,
         }
+        route = self._bucket.route()
         target = multipart.Target(
-            client=self._bucket.route().client(),
+            client=route.client(),
             bucket=self._bucket.name,
             key=path,
             attributes={name: value for name, value in named.items() if value},
             request={"RequestPayer": "requester"} if options.request_payer else {},
             has_md5=not (options.encryption or "").startswith("aws:kms"),
+            is_signed=route.access.credentials is not None,
             is_there=lambda: self.info(key) is not None,
             name=self.url(key),
         )
@@ -261,8 +263,7 @@ class _Stream(io.RawIOBase):
     def __init__(self, chunks: BytesStream, bucket: Bucket) -> None:
         self._chunks: BytesStream | None = chunks
         self._bucket = bucket
-        self._chunk = b""
-        self._position = 0
+        self._chunk = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -274,7 +275,7 @@ class _Stream(io.RawIOBase):
         while left and (piece := self._piece(left)):
             pieces.append(piece)
             left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -285,22 +286,21 @@ class _Stream(io.RawIOBase):
     def close(self) -> None:
         # Lets go of the connection.
         self._chunks = None
-        self._chunk = b""
+        self._chunk = memoryview(b"")
         super().close()
 
-    def _piece(self, size: int) -> bytes:
-        if self._position == len(self._chunk):
-            self._chunk, self._position = self._next(), 0
-        start, end = self._position, self._position + size
-        self._position = min(end, len(self._chunk))
-        return self._chunk[start:end]
+    def _piece(self, size: int) -> memoryview:
+        if not self._chunk:
+            self._chunk = self._next()
+        piece, self._chunk = self._chunk[:size], self._chunk[size:]
+        return piece
 
-    def _next(self) -> bytes:
+    def _next(self) -> memoryview:
         if self._chunks is None:
             raise ValueError("read of a closed stream")
         chunks = cast("Iterator[bytes]", self._chunks)
         try:
-            return s3faults.asked(lambda: bytes(next(chunks, b"")))
+            return s3faults.asked(lambda: memoryview(next(chunks, b"")))
         except Rejected as error:
             raise self._bucket.fault(error.reply) from error
 

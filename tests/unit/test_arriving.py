@@ -47,7 +47,7 @@ def part(number: int, data: bytes = DATA) -> bytes:
 
 def put(arrival: Arrival, numbers: Sequence[int] = range(COUNT), data: bytes = DATA) -> None:
     for number in numbers:
-        arrival.put(number, part(number, data))
+        arrival.put(number, [part(number, data)])
 
 
 def left(cache: ObjectDirectory) -> list[str]:
@@ -84,7 +84,7 @@ def test_parts_may_come_in_any_order(cache: ObjectDirectory, order: list[int]) -
     assert len(arrival) == COUNT
     for number in order:
         assert not arrival.has(number)
-        arrival.put(number, part(number))
+        arrival.put(number, [part(number)])
         assert arrival.has(number)
         assert cache.find(POINTER) is None
     arrival.finish()
@@ -109,12 +109,40 @@ def test_objects_of_all_sizes_arrive(cache: ObjectDirectory, size: int) -> None:
 def test_a_part_of_another_length_is_refused(cache: ObjectDirectory) -> None:
     arrival = Arrival(POINTER, cache)
     for data in (b"", DATA[: PART - 1], DATA[: PART + 1]):
-        with pytest.raises(ValueError, match="for a part of 1000"):
-            arrival.put(0, data)
-    with pytest.raises(ValueError, match="for a part of 7"):
-        arrival.put(COUNT - 1, DATA[:PART])
+        for pieces in ([data], [data[:300], data[300:]]):
+            with pytest.raises(ValueError, match="bytes for a part"):
+                arrival.put(0, pieces)
+    with pytest.raises(ValueError, match="more than 7 bytes for a part"):
+        arrival.put(COUNT - 1, [DATA[:PART]])
+    assert not arrival.has(0) and not arrival.has(COUNT - 1)
     arrival.close()
     assert left(cache) == []
+
+
+def test_a_part_may_come_in_pieces_and_only_when_all_have_come_it_is_there(
+    cache: ObjectDirectory,
+) -> None:
+    arrival = Arrival(POINTER, cache)
+
+    def pieces(data: bytes) -> Iterator[bytes]:
+        for start in range(0, PART, 301):
+            assert not arrival.has(1)
+            yield data[start : start + 301]
+
+    def broken() -> Iterator[bytes]:
+        yield bytes(500)
+        raise ConnectionError("broken off")
+
+    with pytest.raises(ConnectionError, match="broken off") as caught:
+        arrival.put(1, broken())
+    # It is no fault of the file.
+    assert caught.value.filename is None
+    assert not arrival.has(1)
+    arrival.put(1, pieces(part(1)))
+    assert arrival.has(1)
+    put(arrival, [0, 2, 3, 4])
+    arrival.finish()
+    assert_whole(cache)
 
 
 def test_parts_may_come_from_many_threads(cache: ObjectDirectory) -> None:
@@ -122,7 +150,7 @@ def test_parts_may_come_from_many_threads(cache: ObjectDirectory) -> None:
     arrival = Arrival(pointer_to(data), cache)
     order = random.Random(3).sample(range(200), 200)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: arrival.put(number, part(number, data)), order))
+        list(pool.map(lambda number: arrival.put(number, [part(number, data)]), order))
     arrival.finish()
     assert_whole(cache, data)
 
@@ -141,7 +169,7 @@ def test_nobody_waits_for_another_s_hashing(
     monkeypatch.setattr(arriving, "Hasher", Slow)
     arrival = Arrival(POINTER, cache)
     with ThreadPoolExecutor(1) as pool:
-        hashing = pool.submit(arrival.put, 0, part(0))
+        hashing = pool.submit(arrival.put, 0, [part(0)])
         assert is_hashing.wait(30)
         put(arrival, range(1, COUNT))
         assert not hashing.done()
@@ -155,7 +183,7 @@ def test_a_part_that_is_there_is_not_written_again(cache: ObjectDirectory) -> No
     arrival = Arrival(POINTER, cache)
     put(arrival)
     # It was hashed already, so nobody would notice.
-    arrival.put(0, bytes(PART))
+    arrival.put(0, [bytes(PART)])
     arrival.finish()
     assert_whole(cache)
 
@@ -174,9 +202,9 @@ def test_of_two_threads_with_one_part_one_writes_it(
     arrival = Arrival(POINTER, cache)
     monkeypatch.setattr(files, "write_all_at", slow)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(arrival.put, 0, part(0))
+        first = pool.submit(arrival.put, 0, [part(0)])
         assert is_writing.wait(30)
-        arrival.put(0, bytes(PART))
+        arrival.put(0, [bytes(PART)])
         assert not arrival.has(0)
         is_over.set()
         first.result()
@@ -195,7 +223,7 @@ def test_no_more_than_a_chunk_is_in_memory(
     arrival = Arrival(pointer, cache)
     tracemalloc.start()
     for number in reversed(range(16)):
-        arrival.put(number, memoryview(data)[number << 20 : (number + 1) << 20])  # type: ignore[arg-type]
+        arrival.put(number, [memoryview(data)[number << 20 : (number + 1) << 20]])  # type: ignore[arg-type]
     arrival.finish()
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -206,7 +234,7 @@ def test_no_more_than_a_chunk_is_in_memory(
 def test_wrong_bytes_are_told_and_not_kept(cache: ObjectDirectory) -> None:
     arrival = Arrival(POINTER, cache)
     put(arrival, range(COUNT - 1))
-    arrival.put(COUNT - 1, b"another")
+    arrival.put(COUNT - 1, [b"another"])
     with pytest.raises(IntegrityError, match=f"corrupt object {POINTER.digest}"):
         arrival.finish()
     arrival.close()
@@ -280,7 +308,7 @@ arrival = Arrival(Pointer(Digest(digest), len(data)), ObjectDirectory(root))
 def part(number):
     return data[number * 1000 : (number + 1) * 1000]
 for number in map(int, numbers[:-1]):
-    arrival.put(number, part(number))
+    arrival.put(number, [part(number)])
 write, left = files.write_all_at, [1]
 def killed(descriptor, data, offset):
     if not left:
@@ -292,7 +320,7 @@ def killed(descriptor, data, offset):
 #: Dies between the two writes of a part.
 KILLED = """
 files.write_all_at = killed
-arrival.put(int(numbers[-1]), part(int(numbers[-1])))
+arrival.put(int(numbers[-1]), [part(int(numbers[-1]))])
 """
 #: Holds the file until it is told to end.
 HOLDING = """
@@ -625,14 +653,16 @@ def test_close_leaves_the_file_to_who_is_writing(
     arrival = Arrival(POINTER, cache)
     monkeypatch.setattr(files, "write_all_at", slow)
     with ThreadPoolExecutor(1) as pool:
-        late = pool.submit(arrival.put, 2, part(2))
+        late = pool.submit(arrival.put, 2, [part(2)])
         assert is_writing.wait(30)
         arrival.close()
         held = Arrival(POINTER, cache)
         assert not held.has(2)
         held.close()
         is_over.set()
-        late.result()
+        # What it had begun it may end, but no more.
+        with pytest.raises(ValueError, match="closed"):
+            late.result()
     again = Arrival(POINTER, cache)
-    assert again.has(2)
+    assert not again.has(2)
     again.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import math
 import os
 import signal
 import threading
@@ -431,7 +432,7 @@ def test_downloads_at_once_keep_no_more_parts_in_memory(
 def test_small_objects_come_beside_a_large_one(
     cache: ObjectDirectory, small_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_SLOW", -1.0)
+    monkeypatch.setattr(workers, "_BUSY", math.inf)
     data = noise(20 * PART)
     pointer = pointer_to(data)
     storage = Memory(connections=9).holding(data, *CONTENTS)
@@ -603,7 +604,7 @@ def test_an_object_of_which_all_parts_are_there_needs_no_storage(
 ) -> None:
     arrival = Arrival(POINTER, cache)
     for number, (start, length) in enumerate(PARTS):
-        arrival.put(number, DATA[start : start + length])
+        arrival.put(number, [DATA[start : start + length]])
     arrival.close()
     storage = Memory()
     assert download(wants(storage, pointers=[POINTER]), cache, jobs=4) == []
@@ -615,7 +616,7 @@ def test_damaged_parts_from_before_are_found_out_and_all_is_fetched(
     cache: ObjectDirectory, small_parts: None
 ) -> None:
     arrival = Arrival(POINTER, cache)
-    arrival.put(4, bytes(PART))
+    arrival.put(4, [bytes(PART)])
     arrival.close()
     storage = Memory().holding(DATA)
     progress = Progress()

@@ -18,9 +18,9 @@ MANY = POINTERS[:400]
 
 
 def listed(
-    storage: Storage, pointers: Sequence[Pointer] = MANY, threads: int = 8
+    storage: Storage, pointers: Sequence[Pointer] = MANY, most: int = 8
 ) -> dict[str, int] | None:
-    return presence.listed(ObjectStorage(storage), pointers, threads=threads, most=32)
+    return presence.listed(ObjectStorage(storage), pointers, most=most)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_where_more_is_stored_the_folders_are_listed_that_matter(
     small_pages: None,
 ) -> None:
     storage = filled(7).holding(*CONTENTS[:300])
-    found = listed(storage, threads=32)
+    found = listed(storage, most=32)
     assert found is not None
     assert [each for each in MANY if object_key(each.digest) in found] == MANY[:300]
     folders = {folder(pointer) for pointer in MANY}
@@ -99,7 +99,7 @@ def test_folders_are_listed_at_once(small_pages: None) -> None:
 
     storage.on_request = wait
     pointers = [pointer for pointer in POINTERS if folder(pointer) in folders] * 10
-    assert listed(storage, pointers, threads=4) is not None
+    assert listed(storage, pointers, most=4) is not None
     assert sorted(request.key for request in storage.requests) == folders
 
 

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -124,42 +125,46 @@ def test_many_short_jobs_in_lanes_of_all_kinds_come_once() -> None:
 # Threads
 
 
-def test_no_thread_is_started_in_vain(started: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_SLOW", -1.0)
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More threads come as soon as it is seen that jobs wait."""
+    monkeypatch.setattr(workers, "_LOOK", 0.001)
+    monkeypatch.setattr(workers, "_BUSY", math.inf)
+
+
+def test_no_thread_is_started_in_vain(started: list[str], eager: None) -> None:
     run(Lane([1, 2, 3], 8), job=str)
     assert 1 <= len(started) <= 3
     started.clear()
-    # One thread is enough for what goes one by one, however slow it is.
-    run(Lane(range(30), 1), job=str)
+    # One thread is enough for what goes one by one, however long it waits.
+    run(Lane(range(30), 1), job=lambda number: time.sleep(0.002))
     assert len(started) == 1
 
 
-def test_more_threads_come_while_jobs_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_SLOW", -1.0)
-    seen: set[int] = set()
-    #: So many must run at once: one thread more for each job that is over.
-    together = {1: threading.Barrier(2), 2: threading.Barrier(4)}
+def test_more_threads_come_while_jobs_wait(started: list[str]) -> None:
+    # So many must run at once: nothing else ends the first of them.
+    together = threading.Barrier(12)
 
-    def job(round: int) -> None:
-        seen.add(threading.get_ident())
-        if round in together:
-            together[round].wait(PATIENCE)
+    def job(number: int) -> None:
+        if number < 12:
+            together.wait(PATIENCE)
 
-    run(Lane([0] + [1] * 2 + [2] * 4 + [3] * 50, 50), job=job, threads=1, most=4)
-    assert len(seen) == 4
+    run(Lane(range(50), 50), job=job, threads=1, most=12)
+    assert len(started) == 12
 
 
-def test_quick_jobs_get_no_more_threads(
+def test_jobs_that_compute_get_no_more_threads(
     started: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_SLOW", math.inf)
-    run(Lane(range(100), 50), job=str, threads=2, most=50)
+    monkeypatch.setattr(workers, "_BUSY", 0.0)
+    run(Lane(range(100), 50), job=lambda number: time.sleep(0.001), threads=2, most=50)
     # The first may have done it all before the second is started.
     assert 1 <= len(started) <= 2
 
 
-def test_where_the_system_has_no_more_threads_fewer_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_SLOW", -1.0)
+def test_where_the_system_has_no_more_threads_fewer_do_it(
+    eager: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left = iter([True, True])
     start = threading.Thread.start
 
