@@ -17,8 +17,8 @@ from git_datareg.errors import DataregError
 
 #: How often it is seen whether more threads would help; seconds.
 _LOOK = 0.02
-#: They do while those that there are compute for less than this part of the time: then they
-#: wait for another machine, or a disk. Python computes in one thread at a time.
+#: They do while this process computes for less than this part of the time: then its threads
+#: wait for another machine, or a disk. Python computes in one of them at a time.
 _BUSY = 0.5
 #: How long an end that was not foreseen waits for jobs that are under way; seconds.
 _PATIENCE = 1.0
@@ -88,9 +88,9 @@ class _Pool(Generic[_Item, _Result]):
         self._threads: list[threading.Thread] = []
         self._ended = 0
         #: When it was last seen whether more threads would help, and for how many seconds
-        #: the threads have computed since, in jobs that are done.
+        #: this process had computed by then.
         self._looked = time.monotonic()
-        self._computed = 0.0
+        self._computed = time.process_time()
         #: What came out of each job, and None for each thread that has ended.
         self._outcomes: SimpleQueue[tuple[_Item, _Result | BaseException] | None] = SimpleQueue()
 
@@ -130,13 +130,11 @@ class _Pool(Generic[_Item, _Result]):
 
     def _look(self) -> None:
         """Take twice as many threads if those that there are mostly wait."""
-        now = time.monotonic()
-        with self._lock:
-            computed, self._computed = self._computed, 0.0
-        if computed < _BUSY * (now - self._looked):
+        now, computed = time.monotonic(), time.process_time()
+        if computed - self._computed < _BUSY * (now - self._looked):
             for _ in range(len(self._threads)):
                 self.grow()
-        self._looked = now
+        self._looked, self._computed = now, computed
 
     def end(self) -> None:
         """Begin no more jobs, and wait a little for those that are under way."""
@@ -150,14 +148,12 @@ class _Pool(Generic[_Item, _Result]):
     def _work(self, first: _Job[_Item]) -> None:
         job: _Job[_Item] | None = first
         while job is not None:
-            start = time.thread_time()
             try:
                 outcome: _Result | BaseException = self._function(job.item)
             except BaseException as error:
                 outcome = error
             self._outcomes.put((job.item, outcome))
             with self._lock:
-                self._computed += time.thread_time() - start
                 job.lane.free += 1
                 job = self._take()
         self._outcomes.put(None)
