@@ -84,11 +84,12 @@ def write_files(directory: Path, count: int, size: int, *, per_folder: int = 0) 
         os.utime(folder / f"{number:05}.bin", (then, then))
 
 
-def write_file(path: Path, size: int) -> None:
-    """Write one file of random bytes, or replace it."""
+def write_file(path: Path, size: int, *, is_random: bool = True) -> None:
+    """Write one file of random bytes, or of zeros, or replace it."""
     with path.open("wb") as file:
         for start in range(0, size, MIB):
-            file.write(random.randbytes(min(MIB, size - start)))
+            length = min(MIB, size - start)
+            file.write(random.randbytes(length) if is_random else bytes(length))
 
 
 def check_same(found: Path, expected: Path) -> None:
