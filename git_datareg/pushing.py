@@ -83,12 +83,14 @@ def plan_push(
     """
     if not new:
         return Plan({})
-    if project.settings.default is None and remote.location.scheme in SSH_SCHEMES:
-        tracked = [commit for _, commit in _tracked(project, remote.name)]
-        # To ask that machine for its storage takes a connection, which most pushes don't need.
-        if not plan(project, new, [*old, *tracked], None).pointers:
-            return Plan({})
-    return plan(project, new, _stored(project, remote, old), None)
+    if project.settings.default is not None or remote.location.scheme not in SSH_SCHEMES:
+        return plan(project, new, _stored(project, remote, old), None)
+    assumed = [*old, *(commit for _, commit in _tracked(project, remote.name))]
+    needed = plan(project, new, assumed, None)
+    # To ask that machine for its storage takes a connection, which most pushes don't need.
+    if not needed.pointers or (stored := _stored(project, remote, old)) == assumed:
+        return needed
+    return plan(project, new, stored, None)
 
 
 def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str | None) -> Plan:

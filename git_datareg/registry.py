@@ -26,7 +26,6 @@ from git_datareg.globs import is_chosen
 from git_datareg.location import Location
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.projects import Project, Remote, open_project
-from git_datareg.settings import CACHE_VARIABLE
 from git_datareg.sources import Sources
 
 _KINDS = {"tree": "dir", "commit": "submodule"}
@@ -93,6 +92,8 @@ class Source(NamedTuple):
     reader: ObjectReader
     #: The cache's directory, where its mirror is if it is elsewhere.
     cache: str | None
+    #: The user's environment, for registries that this one names.
+    environ: Mapping[str, str]
     #: Whether not the user named it, but a registry elsewhere.
     is_foreign: bool
 
@@ -116,22 +117,18 @@ class Source(NamedTuple):
     def later_sources(self) -> Sources:
         """Where its objects are as its default branch has it now: the storage may have moved."""
         repository, commit = self.opened(None)
-        project = open_project(repository, self._environ, commit)
+        project = open_project(repository, self.environ, commit)
         project = project._replace(remotes=self.project.remotes)
         return Sources(project, self.commit, self.reader)
 
     def open_other(self, location: Location, rev: str | None) -> Source:
         """Another registry, which this one names; raises as `open_source`."""
         is_foreign = self.location.path is None
-        return open_source(location, rev, self.cache, self._environ, is_foreign=is_foreign)
+        return open_source(location, rev, self.cache, self.environ, is_foreign=is_foreign)
 
     def opened(self, rev: str | None) -> tuple[Repository, str]:
         """Its Git repository, with a revision at hand; raises as `mirror.open_revision`."""
         return mirror.open_revision(self.location, rev, self.cache, is_foreign=self.is_foreign)
-
-    @property
-    def _environ(self) -> Mapping[str, str]:
-        return {CACHE_VARIABLE: self.cache or ""}
 
 
 def open_source(
@@ -157,7 +154,7 @@ def open_source(
         # As git has it for .gitmodules: a repository without a remote is its own.
         own = Remote("origin", Location(os.path.abspath(location.path)))
         project = project._replace(remotes=(own, *project.remotes))
-    return Source(location, project, commit, rev, reader, cache, is_foreign)
+    return Source(location, project, commit, rev, reader, cache, environ, is_foreign)
 
 
 def at(source: Source, commit: str) -> Source:

@@ -204,3 +204,11 @@ def test_the_state_of_a_path_is_content_and_mode(opened: Opener, git: Git) -> No
     )
     assert registry.state_of(third, third.commit, "nothing") is None
     assert registry.state_of(third, "0" * 40, "top") is None
+
+
+def test_a_registry_that_another_names_is_read_with_the_users_logins(
+    opened: Opener, tmp_path: Path
+) -> None:
+    source = opened()
+    for each in (source, source.open_other(source.location, None)):
+        assert each.project.settings.netrc == str(tmp_path / ".netrc")
