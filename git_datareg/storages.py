@@ -216,7 +216,8 @@ def opened(
         settings, repository = project.settings, project.repository
         logins = _Logins(settings.netrc, repository if repository.own else None)
         options = options._replace(ca_file=settings.ca_file)
-        return _opened_once(location, options, writable, logins)
+        # A program may change its environment, say after its logins were refused.
+        return _opened_once(location, options, writable, logins, frozenset(os.environ.items()))
     except StorageError as error:
         fault = error
     except UsageError as error:
@@ -234,7 +235,11 @@ class _Logins(NamedTuple):
 
 @lru_cache(maxsize=64)
 def _opened_once(
-    location: Location, options: Options, writable: bool, logins: _Logins
+    location: Location,
+    options: Options,
+    writable: bool,
+    logins: _Logins,
+    environ: frozenset[tuple[str, str]],
 ) -> ObjectStorage:
     # Connections, and what was found out about the place, are worth keeping.
     helpers = GitCredentials(logins.repository, may_ask=logins.repository is not None)

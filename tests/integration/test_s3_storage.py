@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from git_datareg import api
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -902,6 +903,30 @@ def test_a_registry_keeps_its_data_in_a_bucket(
 
 
 # Processes
+
+
+def test_a_program_may_set_other_keys_when_its_own_were_refused(
+    home: Path,
+    server: S3Server,
+    place: str,
+    with_keys: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+    work = Git(tmp_path / "work").init()
+    work.run("datareg", "init", "--storage", place)
+    work.run("datareg", "track", "*.dat")
+    work.write("a.dat", b"content")
+    work.commit_all()
+    work.run("datareg", "push")
+    shutil.rmtree(work.path / ".git/datareg/objects")
+    right = os.environ["AWS_SECRET_ACCESS_KEY"]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "WRONG")
+    with pytest.raises(StorageDeniedError):
+        api.read("a.dat", repo=str(work.path), rev="HEAD", mode="rb")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", right)
+    assert api.read("a.dat", repo=str(work.path), rev="HEAD", mode="rb") == b"content"
 
 
 FORKED = """
