@@ -6,57 +6,32 @@ when no other storage has what is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 from git_datareg.errors import StorageError
 from git_datareg.location import Location
-from git_datareg.storage import Info, Properties
+from git_datareg.storage import Properties
+from git_datareg.storage.wrapping import Wrapper
 
 
-class RefusingStorage:
+class RefusingStorage(Wrapper):
     """Raises the same fault for every request."""
 
+    properties = Properties(writable=False, connections=1, is_remote=False)
+
     def __init__(self, location: Location, fault: StorageError) -> None:
-        self.location = location
-        self.properties = Properties(writable=False, connections=1, is_remote=False)
+        super().__init__(self._refuse)
+        self._location = location
         self._fault = fault
 
-    def info(self, key: str) -> Info | None:
+    @property
+    def location(self) -> Location:
         """See Storage."""
-        self._refuse()
-
-    def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
-        """See Storage."""
-        self._refuse()
-
-    def put(self, key: str, source: BinaryIO, size: int) -> bool:
-        """See Storage."""
-        self._refuse()
-
-    def list(self, prefix: str) -> Iterator[Info]:
-        """See Storage."""
-        self._refuse()
-
-    def delete(self, key: str) -> None:
-        """See Storage."""
-        self._refuse()
-
-    def flush(self) -> None:
-        """See Storage."""
-        self._refuse()
+        return self._location
 
     def file(self, key: str) -> str | None:
         """See Storage: none."""
         return None
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        self._refuse()
-
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage."""
-        self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise self._fault

@@ -16,8 +16,8 @@ from copy import copy
 from typing import BinaryIO, TypeVar, cast
 
 from git_datareg.errors import StorageUnavailableError
-from git_datareg.location import Location
-from git_datareg.storage import Info, Properties, Storage
+from git_datareg.storage import Info, Storage
+from git_datareg.storage.wrapping import Wrapper
 
 #: How often one request is made at the most.
 _ATTEMPTS = 6
@@ -36,7 +36,7 @@ _CHUNK = 1024 * 1024
 _Result = TypeVar("_Result")
 
 
-class Retrying:
+class Retrying(Wrapper):
     """The same storage, with patience.
 
     Waits grow, and differ by chance, so that many clients don't come back at once.
@@ -52,6 +52,7 @@ class Retrying:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(lambda: storage)
         self._storage = storage
         self._sleep = sleep
         self._clock = clock
@@ -60,16 +61,6 @@ class Retrying:
         self._failed = 0
         self._fault: StorageUnavailableError | None = None
         self._down_until = 0.0
-
-    @property
-    def location(self) -> Location:
-        """See Storage."""
-        return self._storage.location
-
-    @property
-    def properties(self) -> Properties:
-        """See Storage."""
-        return self._storage.properties
 
     def info(self, key: str) -> Info | None:
         """See Storage."""
@@ -122,18 +113,6 @@ class Retrying:
     def flush(self) -> None:
         """See Storage."""
         self._again(self._storage.flush)
-
-    def file(self, key: str) -> str | None:
-        """See Storage."""
-        return self._storage.file(key)
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        return self._storage.url(key)
-
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage."""
-        return self._storage.presign(key, seconds)
 
     def _again(
         self, request: Callable[[], _Result], fault: StorageUnavailableError | None = None

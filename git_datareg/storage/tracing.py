@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from git_datareg.location import Location
-from git_datareg.storage import Info, Properties, Storage
+from git_datareg.storage import Info, Storage
+from git_datareg.storage.wrapping import Wrapper
 
 _listener: Callable[[str], None] | None = None
 
@@ -24,64 +24,42 @@ def is_on() -> bool:
     return _listener is not None
 
 
-class Tracing:
+class Tracing(Wrapper):
     """The same storage; a line goes to the listener when a request is over."""
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    @property
-    def location(self) -> Location:
-        """See Storage."""
-        return self._storage.location
-
-    @property
-    def properties(self) -> Properties:
-        """See Storage."""
-        return self._storage.properties
+        super().__init__(lambda: storage)
 
     def info(self, key: str) -> Info | None:
         """See Storage."""
         with self._told(f"info {key}"):
-            return self._storage.info(key)
+            return super().info(key)
 
     def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         """See Storage; what is told is the time to the first byte."""
         part = f" {offset}+{'' if length is None else length}" if offset or length else ""
         with self._told(f"open {key}{part}"):
-            return self._storage.open(key, offset, length)
+            return super().open(key, offset, length)
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage."""
         with self._told(f"put {key} ({size} bytes)"):
-            return self._storage.put(key, source, size)
+            return super().put(key, source, size)
 
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
         with self._told(f"list {prefix}"):
-            yield from self._storage.list(prefix)
+            yield from super().list(prefix)
 
     def delete(self, key: str) -> None:
         """See Storage."""
         with self._told(f"delete {key}"):
-            self._storage.delete(key)
+            super().delete(key)
 
     def flush(self) -> None:
         """See Storage."""
         with self._told("flush"):
-            self._storage.flush()
-
-    def file(self, key: str) -> str | None:
-        """See Storage."""
-        return self._storage.file(key)
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        return self._storage.url(key)
-
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage."""
-        return self._storage.presign(key, seconds)
+            super().flush()
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
