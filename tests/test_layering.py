@@ -55,21 +55,27 @@ WITHIN = {
     "protocol.filter": "protocol.pktline",
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
+    "storage.deferred": "storage.wrapping",
+    "storage.refusing": "storage.wrapping",
+    "storage.retrying": "storage.wrapping",
+    "storage.tracing": "storage.wrapping",
+    "storage.memory": "storage.place",
+    "storage.local": "storage.place",
     "storage.*": "files storage",
     "storage.bucket": "storage.aws storage.s3faults storage.s3forked",
     "storage.s3forked": "storage.s3faults",
     "storage.multipart": "storage.s3faults",
-    "storage.s3": "storage.aws storage.bucket storage.multipart storage.s3faults",
+    "storage.s3": "storage.aws storage.bucket storage.multipart storage.place storage.s3faults",
     "storage.connections": "storage.weburl",
-    "storage.http": "storage.answers storage.connections storage.httpclient",
+    "storage.http": "storage.answers storage.connections storage.httpclient storage.place",
     "storage.httpclient": "storage.answers storage.connections storage.credentials"
     " storage.redirects storage.weburl",
     "storage.redirects": "storage.weburl",
     # Over the ssh that git uses.
     "storage.channel": "git git.ssh protocol.sftp",
-    "storage.filesystems": "storage.dialects storage.exceptions storage.pieces",
+    "storage.filesystems": "storage.dialects storage.exceptions storage.pieces storage.place",
     "storage.handles": "protocol.sftp storage.channel storage.pieces",
-    "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles",
+    "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles storage.place",
     "processes": "signals",
     "staging": "files worktree",
     "removal": "files",
@@ -139,8 +145,8 @@ IMPORTERS = {
 #: Names that reach out of the program: what -> who may use it, apart from the programs.
 USERS = {
     # A child's environment starts from ours. And AWS has variables of its own, which its
-    # libraries read, too.
-    "os.environ": "api git.process git.ssh storage.aws",
+    # libraries read, too; what has changed in any of it opens storages anew.
+    "os.environ": "api git.process git.ssh storage.aws storages",
     "os.getenv": "api",
     "print": "",
     "sys.argv": "",

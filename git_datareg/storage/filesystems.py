@@ -25,13 +25,13 @@ from git_datareg.errors import (
     StorageDeniedError,
     StorageNotConfiguredError,
     StorageNotFoundError,
-    StorageReadOnlyError,
     StorageUnavailableError,
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Properties, checked, dialects
 from git_datareg.storage.exceptions import fault_of, is_absent
 from git_datareg.storage.pieces import Blocks, Passing, Source
+from git_datareg.storage.place import Place
 
 #: What the part of a URL may have that names a machine or a bucket, so that all read the same.
 _AUTHORITY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_@")
@@ -42,18 +42,20 @@ _SMALL = 4 * 1024 * 1024
 _BLOCK = 8 * 1024 * 1024
 
 
-class FileSystemStorage:
+class FileSystemStorage(Place):
     """Values as files of a file system that fsspec knows by the URL's scheme."""
 
     def __init__(self, location: Location, options: Options, *, writable: bool = True) -> None:
-        self.location = location
         self._scheme = location.scheme
         # They know their schemes in lower case only.
         self._url = self._scheme + location.url[len(self._scheme) :]
-        self.properties = Properties(
-            writable=writable,
-            connections=options.connections or _CONNECTIONS,
-            is_exclusive=self._scheme in dialects.CREATING,
+        super().__init__(
+            location,
+            Properties(
+                writable=writable,
+                connections=options.connections or _CONNECTIONS,
+                is_exclusive=self._scheme in dialects.CREATING,
+            ),
         )
         self._options = options
         self._arguments = {name: _value(text) for name, text in options.arguments}
@@ -128,27 +130,6 @@ class FileSystemStorage:
                 # How they say that there is nothing differs.
                 if self._info(system, root, key) is not None:
                     raise
-
-    def flush(self) -> None:
-        """See Storage: what a server has taken is its own affair."""
-
-    def file(self, key: str) -> str | None:
-        """See Storage: never a file."""
-        checked(key)
-        return None
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        return f"{self.location.url.rstrip('/')}/{checked(key)}"
-
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage: there is no such thing."""
-        checked(key)
-        return None
-
-    def _check_writable(self) -> None:
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
 
     @contextmanager
     def _system(self) -> Iterator[tuple[Any, str]]:

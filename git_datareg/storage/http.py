@@ -26,6 +26,7 @@ from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Properties, answers, checked
 from git_datareg.storage.connections import Timeouts
 from git_datareg.storage.httpclient import Answer, Body, HttpClient
+from git_datareg.storage.place import Place
 
 #: How much a request for a part skips of what a server without ranges gives.
 _SKIPPED = 64 * 1024 * 1024
@@ -40,9 +41,11 @@ _NO_METHOD = (405, 501)
 _CONFLICT, _PRECONDITION_FAILED, _TOO_LARGE, _NOT_SATISFIABLE = 409, 412, 413, 416
 #: What may pass: time-out of the server's, too early, too many requests.
 _PASSING = (408, 425, 429)
+#: What helps when it is read-only.
+_TO_WRITE = "if the server takes PUT: git config datareg.NAME.put true"
 
 
-class HttpStorage:
+class HttpStorage(Place):
     """Values at the URLs below one."""
 
     def __init__(
@@ -55,12 +58,14 @@ class HttpStorage:
     ) -> None:
         """Raises UsageError for a URL that can't be one of a storage."""
         options = options or Options()
-        self.location = location
-        self.properties = Properties(
-            writable=writable and options.put,
-            connections=options.connections or _CONNECTIONS,
-            can_list=False,
-            is_exclusive=False,
+        super().__init__(
+            location,
+            Properties(
+                writable=writable and options.put,
+                connections=options.connections or _CONNECTIONS,
+                can_list=False,
+                is_exclusive=False,
+            ),
         )
         try:
             self._client = HttpClient(location.url, options, timeouts or Timeouts())
@@ -125,7 +130,7 @@ class HttpStorage:
 
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage; with a server that replaces what is there, see `is_exclusive`."""
-        self._check_writable()
+        self._check_writable(_TO_WRITE)
         if self.info(key) is not None:
             return False
         self._make_folders(key)
@@ -159,7 +164,7 @@ class HttpStorage:
 
     def delete(self, key: str) -> None:
         """See Storage."""
-        self._check_writable()
+        self._check_writable(_TO_WRITE)
         # To delete a directory, some servers would take all that is in it.
         if self.info(key) is None:
             return
@@ -167,32 +172,12 @@ class HttpStorage:
             if answer.status not in _ABSENT:
                 self._check_written(answer)
 
-    def flush(self) -> None:
-        """See Storage: when a value is safe is the server's business."""
-
-    def file(self, key: str) -> str | None:
-        """See Storage: never a file."""
-        checked(key)
-        return None
-
     def url(self, key: str) -> str:
         """See Storage: without user and query."""
         return str(self._client.base.below(checked(key)))
 
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage: there is no such URL."""
-        checked(key)
-        return None
-
     def _absent(self, key: str) -> ObjectNotFoundError:
         return ObjectNotFoundError(f"not in {self.location}: {key}")
-
-    def _check_writable(self) -> None:
-        if not self.properties.writable:
-            raise StorageReadOnlyError(
-                f"storage is read-only: {self.location}",
-                "if the server takes PUT: git config datareg.NAME.put true",
-            )
 
     def _is_there(self, answer: Answer) -> bool:
         """Whether the answer to GET or HEAD is a value's; raises a StorageError for a fault."""

@@ -23,11 +23,11 @@ from git_datareg.errors import (
     StorageDeniedError,
     StorageError,
     StorageNotFoundError,
-    StorageReadOnlyError,
     StorageUnavailableError,
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Properties, checked
+from git_datareg.storage.place import Place
 
 _CHUNK = 1024 * 1024
 #: Where new values grow, below the storage's directory; no key begins with a dot.
@@ -39,13 +39,12 @@ _STALE_SECONDS = 24 * 3600
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
-class LocalStorage:
+class LocalStorage(Place):
     """Values as files below one directory, which the first `put` makes in an existing one."""
 
     def __init__(self, location: Location, *, writable: bool = True) -> None:
         assert location.path is not None, "only paths and file:// come here"
-        self.location = location
-        self.properties = Properties(writable=writable, connections=4, is_remote=False)
+        super().__init__(location, Properties(writable=writable, connections=4, is_remote=False))
         self._root = location.path
         self._is_tidy = False
 
@@ -141,17 +140,8 @@ class LocalStorage:
             return f"{self.location.url.rstrip('/')}/{checked(key)}"
         return os.path.abspath(self._path(key))
 
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage: there is no such URL."""
-        checked(key)
-        return None
-
     def _path(self, key: str) -> str:
         return os.path.join(self._root, checked(key))
-
-    def _check_writable(self) -> None:
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
 
     def _check_root(self) -> None:
         """Tell a storage that is empty (and made by the first put) from one that is not there."""

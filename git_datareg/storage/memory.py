@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar
 
-from git_datareg.errors import IntegrityError, ObjectNotFoundError, StorageReadOnlyError
+from git_datareg.errors import IntegrityError, ObjectNotFoundError
 from git_datareg.location import Location
 from git_datareg.storage import Info, Properties, checked
+from git_datareg.storage.place import Place
 
 
-class MemoryStorage:
+class MemoryStorage(Place):
     """Values in a dictionary, gone with the process."""
 
     #: The values of each name in use.
@@ -20,8 +21,7 @@ class MemoryStorage:
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, location: Location, *, writable: bool = True) -> None:
-        self.location = location
-        self.properties = Properties(writable=writable, connections=4, is_remote=False)
+        super().__init__(location, Properties(writable=writable, connections=4, is_remote=False))
         self._values: dict[str, bytes] = {}
 
     @classmethod
@@ -69,24 +69,3 @@ class MemoryStorage:
         """See Storage."""
         self._check_writable()
         self._values.pop(checked(key), None)
-
-    def flush(self) -> None:
-        """See Storage: memory survives nothing, so there is nothing to do."""
-
-    def file(self, key: str) -> str | None:
-        """See Storage: never a file."""
-        checked(key)
-        return None
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        return f"{self.location.url.rstrip('/')}/{checked(key)}"
-
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage: there is no such URL."""
-        checked(key)
-        return None
-
-    def _check_writable(self) -> None:
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")

@@ -17,13 +17,13 @@ from urllib.parse import quote
 
 from git_datareg.errors import (
     ObjectNotFoundError,
-    StorageReadOnlyError,
     UsageError,
 )
 from git_datareg.location import Location
 from git_datareg.storage import Info, Options, Properties, aws, checked, multipart, s3faults
 from git_datareg.storage.aws import Timeouts
 from git_datareg.storage.bucket import Bucket, Route
+from git_datareg.storage.place import Place
 from git_datareg.storage.s3faults import Rejected
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _BUCKET = re.compile(r"(?!.*(?:\.[.-]|-\.))[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ODD = frozenset('\\{}^%`[]"<>~#|?')
 
 
-class S3Storage:
+class S3Storage(Place):
     """Values as objects of a bucket, which must be there."""
 
     def __init__(
@@ -56,10 +56,10 @@ class S3Storage:
         writable: bool = True,
         timeouts: Timeouts | None = None,
     ) -> None:
-        self.location = location
         connections = options.connections or _CONNECTIONS
-        self.properties = Properties(
-            writable=writable, connections=connections, splits_above=_LARGE - 1
+        super().__init__(
+            location,
+            Properties(writable=writable, connections=connections, splits_above=_LARGE - 1),
         )
         name, self._prefix = _parsed(location)
         aws.check(options)
@@ -137,18 +137,6 @@ class S3Storage:
             if not error.reply.is_absent:
                 raise self._bucket.fault(error.reply) from error
 
-    def flush(self) -> None:
-        """See Storage: what S3 has acknowledged is durable."""
-
-    def file(self, key: str) -> str | None:
-        """See Storage: never a file."""
-        checked(key)
-        return None
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        return f"{self.location.url.rstrip('/')}/{checked(key)}"
-
     def presign(self, key: str, seconds: int) -> str | None:
         """See Storage; where nothing is signed, the URL is not either, and holds for ever.
 
@@ -167,10 +155,6 @@ class S3Storage:
 
     def _path(self, key: str) -> str:
         return f"{self._prefix}/{checked(key)}" if self._prefix else checked(key)
-
-    def _check_writable(self) -> None:
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
 
     def _check_bucket(self, path: str) -> None:
         """Raise StorageNotFoundError when there is no bucket: an answer to HEAD can't say so."""

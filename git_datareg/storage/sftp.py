@@ -21,7 +21,6 @@ from git_datareg.errors import (
     StorageDeniedError,
     StorageError,
     StorageNotFoundError,
-    StorageReadOnlyError,
     StorageUnavailableError,
 )
 from git_datareg.git import ssh
@@ -31,6 +30,7 @@ from git_datareg.sshurl import SshUrl
 from git_datareg.storage import Info, Options, Properties, checked
 from git_datareg.storage.channel import Channel, Channels, channels
 from git_datareg.storage.handles import Stream, write_all
+from git_datareg.storage.place import Place
 
 _CONNECTIONS = 8
 #: As in `local`: where new values grow, and what killed writers left there.
@@ -41,13 +41,12 @@ _DAY = 24 * 3600
 _BATCH = 64
 
 
-class SftpStorage:
+class SftpStorage(Place):
     """Values as files below one directory, which the first `put` makes in an existing one."""
 
     def __init__(self, location: Location, options: Options, *, writable: bool = True) -> None:
-        self.location = location
-        self.properties = Properties(
-            writable=writable, connections=options.connections or _CONNECTIONS
+        super().__init__(
+            location, Properties(writable=writable, connections=options.connections or _CONNECTIONS)
         )
         self._connection = _Connection(SshUrl.parse(location), options)
         self._is_tidy = False
@@ -138,24 +137,6 @@ class SftpStorage:
                 self._sync(channel, sorted(above, reverse=True), are_directories=True)
         for path in todo:
             self._unsynced.pop(path, None)
-
-    def file(self, key: str) -> str | None:
-        """See Storage: never a file."""
-        checked(key)
-        return None
-
-    def url(self, key: str) -> str:
-        """See Storage."""
-        return f"{self.location.url.rstrip('/')}/{checked(key)}"
-
-    def presign(self, key: str, seconds: int) -> str | None:
-        """See Storage: there is no such thing."""
-        checked(key)
-        return None
-
-    def _check_writable(self) -> None:
-        if not self.properties.writable:
-            raise StorageReadOnlyError(f"storage is read-only: {self.location}")
 
     def _info(self, channel: Channel, root: bytes, key: str, reply: sftp.Reply) -> Info | None:
         """What the reply to a `stat` of the key's file says."""
