@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from git_datareg.errors import ObjectNotFoundError, StorageUnavailableError
+from git_datareg.globs import is_chosen
 from git_datareg.objects import ObjectDirectory, ObjectWriter, remove_leftovers
 from git_datareg.origins import Opener, Origins, Ways, fetch
 from git_datareg.pointer import Pointer
@@ -45,6 +46,11 @@ class Bringer:
         self._waiting: dict[Pointer, list[bytes]] = {}
         self._ready: list[bytes] = []
         self._failed: list[bytes] = []
+
+    def wants(self, path: bytes, treeish: str | None) -> bool:
+        """Whether the file's object is to be brought, by the globs of what is fetched."""
+        settings = self._project(treeish)[0].settings
+        return is_chosen(path, settings.include, settings.exclude)
 
     def bring(self, pointer: Pointer, path: bytes, treeish: str | None) -> str:
         """The object's file in the cache, fetched now if need be; raises DataregError."""

@@ -91,6 +91,9 @@ class Settings(NamedTuple):
     #: The user's file of logins, and the file of certificates to trust, None for the system's.
     netrc: str = ""
     ca_file: str | None = None
+    #: Globs of the data files that are fetched unasked, and of those that are not.
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def trusts(self, location: Location) -> bool:
         """Whether a place is on a server that the user has said to trust."""
@@ -145,6 +148,8 @@ def build(
     def text(key: str, default: str) -> str:
         return own[key].value if key in own else default
 
+    include, exclude = _fetched(items, users)
+
     return Settings(
         storages=_storages(items, users, trusted),
         default=text("datareg.storage", _last(items, "storage") or "") or None,
@@ -156,6 +161,8 @@ def build(
         trusted_endpoints=trusted,
         netrc=environ.get("NETRC") or _at_home(".netrc", environ),
         ca_file=_ca_file(config, environ),
+        include=include,
+        exclude=exclude,
     )
 
 
@@ -211,6 +218,22 @@ def parse_size(text: str, what: str) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 18 or unit not in _UNITS:
         raise UsageError(f"not a size: {text!r} ({what})", "write for example 100k, 5m or 1g")
     return int(digits) * _UNITS[unit]
+
+
+def _fetched(
+    items: Iterable[Item], users: Iterable[ConfigValue]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The globs of what is fetched, and of what is not: the user's, if there are any."""
+    own = [(each.key, each.value) for each in users]
+    tracked = [(f"{each.section}.{each.key}", each.value) for each in items if not each.subsection]
+    for said in (own, tracked):
+        include, exclude = (
+            tuple(value for key, value in said if key == f"datareg.{name}" and value)
+            for name in ("include", "exclude")
+        )
+        if any(key in ("datareg.include", "datareg.exclude") for key, _ in said):
+            break
+    return include, exclude
 
 
 def _storages(

@@ -104,7 +104,8 @@ def checkout(
 ) -> tuple[int, list[tuple[bytes, DataregError]]]:
     """Put data in the work tree where pointers are; returns how many files, and what failed.
 
-    Files that hold anything but their pointer are left alone. Files that are
+    Files that hold anything but their pointer are left alone, and so are those that
+    are not here and not fetched unasked, unless `paths` names them. Files that are
     gone come back when `paths` names them. Where git broke off its checkout
     before it wrote an index, HEAD is taken up again. Raises PathNotFoundError
     for a path that is not in the index.
@@ -118,6 +119,8 @@ def checkout(
     if paths or resumed:
         _write_missing(repository, index.entries(repository, paths))
     files = matching(in_index(repository, paths), include, exclude)
+    if not paths:
+        files = [file for file in files if _is_wanted(project, file)]
     pending = [each for file in files if (each := _to_place(repository, file)) is not None]
     pending += _stale(repository, files, {each.path for each in pending})
     outcome = placing.place(
@@ -130,6 +133,13 @@ def checkout(
         placing.forget(repository.places.git_dir)
     failures = [(path, _with_hint(error)) for path, error in outcome.failures]
     return outcome.placed, failures
+
+
+def _is_wanted(project: Project, file: DataFile) -> bool:
+    """Whether a file's data is here, or fetched unasked."""
+    settings = project.settings
+    is_fetched = is_chosen(file.path, settings.include, settings.exclude)
+    return is_fetched or project.local.find(file.pointer) is not None
 
 
 def require_work_tree(repository: Repository) -> None:

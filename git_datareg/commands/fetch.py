@@ -42,6 +42,9 @@ def fetch(
         # A bare repository has no index.
         is_bare = project.repository.work_tree is None
         commits = [project.repository.resolve("HEAD") if is_bare else None]
+    settings = project.settings
+    globs = (arguments.include, arguments.exclude)
+    include, exclude = globs if any(globs) else (settings.include, settings.exclude)
     fetched = 0
     failed: dict[Pointer, Failure] = {}
     for commit in commits:
@@ -50,7 +53,7 @@ def fetch(
             if commit is None
             else working.in_commit(project.repository, commit)
         )
-        chosen = working.matching(files, arguments.include, arguments.exclude)
+        chosen = working.matching(files, include, exclude)
         missing = {each.pointer: each for each in working.missing(project, chosen)}
         with ui.Progress.of(
             arguments, "downloading", sum(pointer.size for pointer in missing)

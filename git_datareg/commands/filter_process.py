@@ -151,7 +151,7 @@ class FilterProcess:
                 self._note(request, spool.pointer(), deferred=False)
                 self._answer(spool.content())
                 return
-        if self._skip:
+        if self._skip or self._is_left(request, pointer):
             text = pointer.encode()
             self._note(request, fingerprint(text), deferred=False)
             self._answer([text])
@@ -161,6 +161,12 @@ class FilterProcess:
             self._send(protocol.Delayed())
         else:
             self._give(request, pointer)
+
+    def _is_left(self, request: Request, pointer: Pointer) -> bool:
+        """Whether a file stays a pointer: what it holds is not here, nor fetched unasked."""
+        if self._workspace.local.find(pointer) is not None:
+            return False
+        return not self._workspace.bringer.wants(request.pathname, request.treeish)
 
     def _pointer(self, request: Request, spool: Spool) -> Pointer | None:
         """The pointer that Git stores for the file; None when it stores the file itself."""

@@ -94,6 +94,45 @@ def test_globs_choose_what_is_pulled(copy: Git) -> None:
     assert copy.status() == ""
 
 
+def clone_part(source: Source, tmp_path: Path, *settings: str) -> Git:
+    return clone(f"datareg::{source.url}", tmp_path / "part", *settings)
+
+
+def test_a_clone_may_leave_a_part_of_the_data(source: Source, tmp_path: Path, cache: Path) -> None:
+    said = ("-c", "datareg.exclude=faces/sub", "-c", "datareg.exclude=*.bin")
+    part = clone_part(source, tmp_path, *said)
+    assert (part.path / "faces/a.jpg").read_bytes() == NEW["a.jpg"]
+    assert (part.path / "model.bin").read_bytes() == pointer(MODEL)
+    assert len(objects_in(cache)) == 2
+    assert part.filter_use("status") == IDLE
+    assert part.status() == ""
+    # It stays so, until it is asked for.
+    assert datareg(part, "pull").stderr == "0 objects fetched, 0 files put in place\n"
+    part.run("checkout", "--quiet", "v1")
+    part.run("checkout", "--quiet", "main")
+    assert (part.path / "model.bin").read_bytes() == pointer(MODEL)
+    done = datareg(part, "pull", "-I", "model.bin")
+    assert done.stderr == "1 object fetched, 1 file put in place\n"
+    # What is here is given.
+    (part.path / "model.bin").unlink()
+    part.run("checkout", "model.bin")
+    assert (part.path / "model.bin").read_bytes() == MODEL
+
+
+def test_a_registry_may_advise_what_to_leave(source: Source, tmp_path: Path) -> None:
+    text = (source.work.path / ".datareg").read_bytes()
+    source.work.write(".datareg", text + b"[datareg]\n\tinclude = faces\n")
+    source.work.commit_all()
+    source.work.run("push", "--quiet", "origin", "main")
+    part = clone_part(source, tmp_path)
+    assert (part.path / "model.bin").read_bytes() == pointer(MODEL)
+    assert below(part.path / "faces") == FACES_NEW
+    # And the user may want all of it.
+    part.run("config", "datareg.include", "")
+    assert datareg(part, "pull").stderr == "1 object fetched, 1 file put in place\n"
+    assert part.status() == ""
+
+
 def test_checkout_places_what_is_here_and_lists_the_rest(copy: Git) -> None:
     datareg(copy, "fetch", "-I", "*.jpg")
     done = datareg(copy, "checkout", check=False)

@@ -264,3 +264,13 @@ def test_what_the_user_says_of_a_storage_becomes_its_options() -> None:
 def test_what_can_t_be_meant_of_a_storage_is_refused(said: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=r"datareg\.s\."):
         built(STORAGE, **said)
+
+
+def test_what_is_fetched_is_the_repository_s_advice_and_the_user_s_to_say() -> None:
+    tracked = b"[datareg]\n\tinclude = a/\n\tinclude = b/\n\texclude = *.raw\n"
+    advised = built(tracked)
+    assert (advised.include, advised.exclude) == (("a/", "b/"), ("*.raw",))
+    own = built(tracked, exclude="c/")
+    assert (own.include, own.exclude) == ((), ("c/",))
+    everything = built(tracked, exclude="")
+    assert (everything.include, everything.exclude) == ((), ())
