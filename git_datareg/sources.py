@@ -117,6 +117,8 @@ class _Metafiles:
         self._treeish = treeish
         self._reader = reader
         self._ids: dict[bytes, str] | None = None
+        #: By directory, where they are looked up one by one.
+        self._in: dict[bytes, dict[bytes, str]] = {}
         self._read: dict[str, Metafile] = {}
         #: By directory: the import that it lies in, or is.
         self._around: dict[bytes, Import | None] = {b"": None}
@@ -143,8 +145,12 @@ class _Metafiles:
     def _id(self, path: bytes) -> str | None:
         """The id of the file at `path`, if there is one."""
         if self._reader is not None and self._treeish is not None:
-            entry = self._reader.entry(self._treeish, path)
-            return entry.id if entry is not None and entry.is_file else None
+            directory, _, name = path.rpartition(b"/")
+            if directory not in self._in:
+                self._in[directory] = self._reader.files_ending(
+                    self._treeish, directory, SUFFIX.encode()
+                )
+            return self._in[directory].get(name)
         if self._ids is None:
             self._ids = metafile_ids(self._repository, self._treeish)
         return self._ids.get(path)

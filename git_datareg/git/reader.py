@@ -128,6 +128,18 @@ class ObjectReader:
             entry = _entry_in(tree.content, name, self._id_bytes)
         return entry
 
+    def files_ending(self, treeish: str, directory: bytes, end: bytes) -> dict[bytes, str]:
+        """The files right in a directory of a commit whose names end so: name and id."""
+        found = self.entry(treeish, directory)
+        tree = self._tree(found.id) if found is not None and found.is_tree else None
+        if tree is None or end + b"\0" not in tree.content:
+            return {}
+        return {
+            name: entry.id
+            for name, entry in _entries(tree.content, self._id_bytes)
+            if name.endswith(end) and entry.is_file
+        }
+
     def _tree(self, treeish: str) -> Found | None:
         if treeish not in self._trees:
             found = self.find(treeish + "^{tree}")
@@ -185,14 +197,17 @@ class ObjectReader:
 
 
 def _entry_in(tree: bytes, name: bytes, id_bytes: int) -> PathEntry | None:
-    """The entry with a name in the text of a tree: mode, space, name, NUL, id."""
+    """The entry with a name in the text of a tree."""
     if b" %b\0" % name not in tree:
         return None
+    return next((entry for found, entry in _entries(tree, id_bytes) if found == name), None)
+
+
+def _entries(tree: bytes, id_bytes: int) -> Iterator[tuple[bytes, PathEntry]]:
+    """The entries in the text of a tree, which has of each: mode, space, name, NUL, id."""
     at = 0
     while at < len(tree):
         end = tree.index(b"\0", at)
-        mode, _, found = tree[at:end].partition(b" ")
+        mode, _, name = tree[at:end].partition(b" ")
         at = end + 1 + id_bytes
-        if found == name:
-            return PathEntry(mode.decode().zfill(6), tree[end + 1 : at].hex())
-    return None
+        yield name, PathEntry(mode.decode().zfill(6), tree[end + 1 : at].hex())

@@ -69,6 +69,21 @@ def test_paths_are_looked_up_in_trees(git: Git, reader: ObjectReader) -> None:
     assert reader.entry("nothing", b"a") is None
 
 
+def test_files_with_an_end_are_found_in_one_directory(git: Git, reader: ObjectReader) -> None:
+    for path in ("a/x.end", "a/run.end", "a/end", "a/.end", "a/y.endless", "a/below/z.end"):
+        git.write(path, path.encode(), mode=0o755 if "run" in path else 0o644)
+    git.write("a/dir.end/file", b"x")
+    (git.path / "a/link.end").symlink_to("x.end")
+    git.commit_all()
+    found = reader.files_ending("HEAD", b"a", b".end")
+    assert found == {
+        name: git.out("rev-parse", f"HEAD:a/{name.decode()}")
+        for name in (b".end", b"run.end", b"x.end")
+    }
+    for elsewhere in (b"", b"nowhere", b"a/end"):
+        assert reader.files_ending("HEAD", elsewhere, b".end") == {}
+
+
 def test_many_objects_come_in_order_each_once(git: Git, reader: ObjectReader) -> None:
     contents = [b"x" * (number % 300) + b"%d" % number for number in range(1200)]
     (git.path / "many").mkdir()
