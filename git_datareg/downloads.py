@@ -137,7 +137,8 @@ class _InParts:
         #: To be asked in this order: the one that served last is first.
         self._storages = tuple(want.storages)
         self._arrival: Arrival | None = None
-        self._left = -(-want.pointer.size // PART)
+        #: How many parts are to be brought yet.
+        self.left = -(-want.pointer.size // PART)
         self._moved = 0
         #: How many of the slots for parts it has.
         self._slots = 0
@@ -145,7 +146,7 @@ class _InParts:
 
     def parts(self) -> Iterator[_Part]:
         """The jobs; each must be run."""
-        return (_Part(self, number) for number in range(self._left))
+        return (_Part(self, number) for number in range(self.left))
 
     def bring(self, number: int) -> None:
         """Bring a part; the last one puts the object in its place, or raises its fault."""
@@ -156,8 +157,8 @@ class _InParts:
         except OSError as error:
             self._fault = self._fault or unavailable(error, self._into.root)
         with self._lock:
-            self._left -= 1
-            if self._left:
+            self.left -= 1
+            if self.left:
                 return
         self._end()
 
@@ -263,6 +264,8 @@ def _failed(
             large.append(_InParts(want, into, advance))
         else:
             whole.append(_Whole(want, into, advance))
+    # Most of a part's time is the system's, or of libraries in C: they gain by going at once.
+    threads = max(threads, min(most, _PARTS, sum(each.left for each in large)))
     # One after the other, as they are begun: there may be millions.
     parts = chain.from_iterable(each.parts() for each in large)
     try:
