@@ -172,7 +172,6 @@ class _InParts:
             self._give_back(self._slots)
 
     def _bring(self, number: int) -> None:
-        self._into.check_open()
         with self._lock:
             if self._fault is not None:
                 return

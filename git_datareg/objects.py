@@ -56,9 +56,6 @@ class ObjectDirectory:
         """Where objects are written before they get their names; made when needed."""
         return os.path.join(self.root, "tmp")
 
-    def check_open(self) -> None:
-        """Raise the fault by which what takes long is to be broken off; here there is none."""
-
     def find(self, pointer: Pointer) -> str | None:
         """The file that holds the object, or None.
 

@@ -12,12 +12,13 @@ that, and for a filter that does not live to the end.
 from __future__ import annotations
 
 import os
+import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from git_datareg import gitindex, signals
+from git_datareg import gitindex, processes, signals
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -74,10 +75,12 @@ def place(
     updates: dict[bytes, EntryStat] = {}
     changed: list[bytes] = []
     failures: list[tuple[bytes, DataregError]] = []
+    files = list(files)
+    touched = _touched_by_children(work_tree, files, mtime_ns)
     with Directory.open(work_tree) as root:
         for file in files:
             try:
-                result = _place_one(root, file, find, mtime_ns)
+                result = touched.get(file.path) or _place_one(root, file, find, mtime_ns)
             except DataregError as error:
                 failures.append((file.path, error))
             except OSError as error:
@@ -91,15 +94,46 @@ def place(
     return Outcome(len(updates), changed, failures, stale)
 
 
+def _touched_by_children(
+    work_tree: str, files: Sequence[Smudged], mtime_ns: int
+) -> dict[bytes, os.stat_result]:
+    """The stat data of complete files that got their mtime in several processes, if so many are."""
+    parts = processes.shares([file for file in files if not file.deferred])
+    if len(parts) < 2:
+        return {}
+
+    def work(part: Sequence[Smudged]) -> None:
+        with Directory.open(work_tree) as root:
+            for file in part:
+                _touch(root, file, mtime_ns)
+
+    top = os.path.join(os.fsencode(work_tree), b"")
+    found: dict[bytes, os.stat_result] = {}
+    for part, is_done in zip(parts, processes.in_children(parts, work), strict=True):
+        for file in part if is_done else ():
+            with suppress(OSError):
+                now = os.lstat(top + file.path)
+                # Nothing but a child of ours, which has seen the content, gave it this one.
+                if stat.S_ISREG(now.st_mode) and now.st_mtime_ns == mtime_ns:
+                    found[file.path] = now
+    return found
+
+
+def _touch(root: Directory, file: Smudged, mtime_ns: int) -> os.stat_result | None:
+    """Give a complete file its mtime; None when it is not as Git wrote it."""
+    size = file.content.size
+    try:
+        return root.touch(file.path, size, lambda fd: is_object(fd, file.content), mtime_ns)
+    except (OSError, UnsafePathError):
+        # The file is complete; all that is lost is that git reads it once more.
+        return None
+
+
 def _place_one(
     root: Directory, file: Smudged, find: Callable[[Pointer], str | None], mtime_ns: int
 ) -> os.stat_result | None:
     if not file.deferred:
-        try:
-            return root.touch(file.path, lambda fd: is_object(fd, file.content), mtime_ns)
-        except (OSError, UnsafePathError):
-            # The file is complete; all that is lost is that git reads it once more.
-            return None
+        return _touch(root, file, mtime_ns)
     mode = _mode(root, file.path)
     if mode is None:
         return None

@@ -165,10 +165,15 @@ class Workspace:
         """Whether git may run the user's commands before it is done (rebase --exec)."""
         return os.path.isdir(os.path.join(self.places.git_dir, "rebase-merge"))
 
-    def object_file(self, pointer: Pointer, path: bytes, treeish: str | None) -> str:
-        """The file with the object's bytes, verified, fetched if need be; raises DataregError."""
-        found = self.local.find_whole(pointer) or self.bringer.bring(pointer, path, treeish)
-        self._verified[pointer] = found
+    def content(self, pointer: Pointer) -> bytes | None:
+        """The bytes of a small object, verified; None when it is not on this machine."""
+        return self.local.read_whole(pointer)
+
+    def object_file(self, pointer: Pointer) -> str | None:
+        """The file with an object's bytes, verified; None when it is not on this machine."""
+        found = self.local.find_whole(pointer)
+        if found is not None:
+            self._verified[pointer] = found
         return found
 
     def from_top(self, paths: Iterable[str]) -> list[bytes]:
@@ -257,9 +262,7 @@ class Workspace:
         return self._directory
 
     def close(self) -> None:
-        """Stop what runs in the background, and remove what killed processes left long ago."""
-        if "bringer" in self.__dict__:
-            self.bringer.close()
+        """Remove what killed processes left long ago."""
         if "places" in self.__dict__:
             remove_leftovers(self.own_objects)
 

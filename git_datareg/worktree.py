@@ -112,12 +112,13 @@ class Directory:
             _close(chain)
 
     def touch(
-        self, relative: bytes, expect: Callable[[int], bool], mtime_ns: int
+        self, relative: bytes, size: int, expect: Callable[[int], bool], mtime_ns: int
     ) -> os.stat_result | None:
-        """Set the mtime of the regular file at `relative`, if `expect` agrees to its content.
+        """Set the mtime of the regular file of that size at `relative`, if `expect` agrees.
 
-        Returns its stat data, or None when nothing was changed: no regular
-        file, `expect` said no, or someone wrote to it meanwhile.
+        Returns its stat data, or None when there is no such file, when `expect`, which
+        looks at its content, said no, or when someone wrote to it meanwhile; its
+        mtime is then at least that of the last write.
         """
         names = _split(relative)
         try:
@@ -125,7 +126,7 @@ class Directory:
         except FileNotFoundError:
             return None
         try:
-            return _touch(chain[-1], names[-1], expect, mtime_ns)
+            return _touch(chain[-1], names[-1], size, expect, mtime_ns)
         finally:
             _close(chain)
 
@@ -366,7 +367,7 @@ def _is_as_expected(parent: int, name: bytes, expect: Callable[[int], bool]) -> 
 
 
 def _touch(
-    parent: int, name: bytes, expect: Callable[[int], bool], mtime_ns: int
+    parent: int, name: bytes, size: int, expect: Callable[[int], bool], mtime_ns: int
 ) -> os.stat_result | None:
     try:
         descriptor = os.open(name, _PRESENT_FILE, dir_fd=parent)
@@ -376,14 +377,11 @@ def _touch(
         raise
     try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode) or not expect(descriptor):
-            return None
-        if os.fstat(descriptor).st_mtime_ns != before.st_mtime_ns:
+        if not stat.S_ISREG(before.st_mode) or before.st_size != size:
             return None
         os.utime(descriptor, ns=(mtime_ns, mtime_ns))
-        # A write just before lost its mtime to ours: only the content tells. One that
-        # comes from here on leaves its own.
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        # Only now: a write just before lost its mtime to ours, and the content tells. One
+        # that comes from here on leaves its own.
         if not expect(descriptor):
             os.utime(descriptor)
             return None

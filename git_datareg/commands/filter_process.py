@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from git_datareg import ui
-from git_datareg.errors import DataregError, RemoteProtocolError
+from git_datareg.errors import DataregError, ObjectNotFoundError, RemoteProtocolError
 from git_datareg.files import write_all
 from git_datareg.filtering import (
     Smudged,
@@ -141,7 +141,7 @@ class FilterProcess:
         if retried is not None and not request.can_delay:
             for _ in content:
                 raise RemoteProtocolError("git sent content for a blob that was delayed")
-            self._give(*retried)
+            self._bring(*retried)
             return
         with Spool(self._workspace.own_objects) as spool:
             for piece in content:
@@ -151,22 +151,18 @@ class FilterProcess:
                 self._note(request, spool.pointer(), deferred=False)
                 self._answer(spool.content())
                 return
-        if self._skip or self._is_left(request, pointer):
-            text = pointer.encode()
-            self._note(request, fingerprint(text), deferred=False)
-            self._answer([text])
-        elif request.can_delay and self._workspace.local.find_whole(pointer) is None:
+        if self._skip:
+            self._leave(request, pointer)
+        elif self._give(request, pointer):
+            return
+        elif not self._workspace.bringer.wants(request.pathname, request.treeish):
+            self._leave(request, pointer)
+        elif request.can_delay:
             self._workspace.bringer.start(pointer, request.pathname, request.treeish)
             self._delayed[request.pathname] = (request, pointer)
             self._send(protocol.Delayed())
         else:
-            self._give(request, pointer)
-
-    def _is_left(self, request: Request, pointer: Pointer) -> bool:
-        """Whether a file stays a pointer: what it holds is not here, nor fetched unasked."""
-        if self._workspace.local.find(pointer) is not None:
-            return False
-        return not self._workspace.bringer.wants(request.pathname, request.treeish)
+            self._bring(request, pointer)
 
     def _pointer(self, request: Request, spool: Spool) -> Pointer | None:
         """The pointer that Git stores for the file; None when it stores the file itself."""
@@ -174,16 +170,37 @@ class FilterProcess:
             return Pointer.parse(self._workspace.blob(request.blob))
         return None if self._skip else smudge(spool)
 
-    def _give(self, request: Request, pointer: Pointer) -> None:
-        """Answer with the object's content, or with its pointer when that is to follow."""
-        path = self._workspace.object_file(pointer, request.pathname, request.treeish)
-        deferred = (
-            _writes_work_tree(request)
-            and pointer.size >= _DEFER_FROM
-            and not self._workspace.is_rebasing
-        )
-        self._note(request, pointer, deferred=deferred)
-        self._answer([pointer.encode()] if deferred else read_file(path))
+    def _leave(self, request: Request, pointer: Pointer) -> None:
+        """Answer with the pointer, which is what the file is to hold."""
+        text = pointer.encode()
+        self._note(request, fingerprint(text), deferred=False)
+        self._answer([text])
+
+    def _give(self, request: Request, pointer: Pointer) -> bool:
+        """Answer with the object's content, or with its pointer when that is to follow.
+
+        False, and no answer, when it is not on this machine.
+        """
+        if pointer.size < _DEFER_FROM:
+            content = self._workspace.content(pointer)
+            if content is not None:
+                self._note(request, pointer, deferred=False)
+                self._answer([content])
+            return content is not None
+        path = self._workspace.object_file(pointer)
+        if path is not None:
+            deferred = _writes_work_tree(request) and not self._workspace.is_rebasing
+            self._note(request, pointer, deferred=deferred)
+            self._answer([pointer.encode()] if deferred else read_file(path))
+        return path is not None
+
+    def _bring(self, request: Request, pointer: Pointer) -> None:
+        """Answer with an object that is fetched now, unless it came meanwhile."""
+        if self._give(request, pointer):
+            return
+        self._workspace.bringer.bring(pointer, request.pathname, request.treeish)
+        if not self._give(request, pointer):
+            raise ObjectNotFoundError(f"object {pointer.digest} is gone from the cache")
 
     def _note(self, request: Request, content: Pointer, *, deferred: bool) -> None:
         """Remember a file for the end, when Git has written work tree and index."""

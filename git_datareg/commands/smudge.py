@@ -6,9 +6,10 @@ import argparse
 import os
 
 from git_datareg import filtering, ui
-from git_datareg.errors import DataregError
+from git_datareg.errors import DataregError, ObjectNotFoundError
 from git_datareg.files import write_all
 from git_datareg.filtering import Spool
+from git_datareg.pointer import Pointer
 from git_datareg.workspace import Workspace
 
 _CHUNK = 1024 * 1024
@@ -31,10 +32,21 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
         try:
             pointer = None if skip else filtering.smudge(spool)
             if pointer is not None:
-                content = filtering.read_file(workspace.object_file(pointer, path, None))
+                content = filtering.read_file(_brought(workspace, pointer, path))
         except DataregError as error:
             ui.report(error, path or None)
             return error.exit_code
         for piece in content:
             write_all(1, piece)
     return 0
+
+
+def _brought(workspace: Workspace, pointer: Pointer, path: bytes) -> str:
+    """The file with an object's bytes, fetched if need be."""
+    found = workspace.object_file(pointer)
+    if found is None:
+        workspace.bringer.bring(pointer, path, None)
+        found = workspace.object_file(pointer)
+    if found is None:
+        raise ObjectNotFoundError(f"object {pointer.digest} is gone from the cache")
+    return found

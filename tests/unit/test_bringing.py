@@ -1,22 +1,21 @@
-"""git_datareg.bringing: many objects at once, told as they come, failures last."""
+"""git_datareg.bringing: many objects at once, failures told last."""
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import pytest
 
-from git_datareg import arriving, downloads, settings
+from git_datareg import bringing, settings
 from git_datareg.bringing import Bringer
 from git_datareg.errors import (
     IntegrityError,
     MetafileError,
     ObjectNotFoundError,
-    StorageUnavailableError,
 )
 from git_datareg.filtering import fingerprint
 from git_datareg.git import repository
@@ -29,7 +28,6 @@ from git_datareg.registry import Source
 from git_datareg.storage import Properties, memory
 from git_datareg.storage.memory import MemoryStorage
 from tests.support.gitrun import Git
-from tests.support.storages import noise
 
 CONTENTS = [b"content %d" % number for number in range(20)]
 POINTERS = [fingerprint(content) for content in CONTENTS]
@@ -85,14 +83,8 @@ def project(tmp_path: Path, place: Place, cache: ObjectDirectory) -> Project:
 
 
 @pytest.fixture
-def bringer(project: Project) -> Iterator[Bringer]:
-    bringer = Bringer(lambda treeish: project, nowhere)
-    yield bringer
-    bringer.close()
-
-
-def held(event: threading.Event) -> None:
-    assert event.wait(TIMEOUT)
+def bringer(project: Project) -> Bringer:
+    return Bringer(lambda treeish: project, nowhere)
 
 
 def drain(bringer: Bringer) -> list[bytes]:
@@ -109,9 +101,8 @@ def test_nothing_started_is_ready_at_once(bringer: Bringer) -> None:
 
 def test_an_object_is_brought(bringer: Bringer, place: Place, cache: ObjectDirectory) -> None:
     place.add(CONTENTS[0])
-    path = bringer.bring(POINTERS[0], b"a.dat", None)
-    assert path == cache.path(POINTERS[0].digest)
-    assert Path(path).read_bytes() == CONTENTS[0]
+    bringer.bring(POINTERS[0], b"a.dat", None)
+    assert cache.read(POINTERS[0]) == CONTENTS[0]
     bringer.bring(POINTERS[0], b"a.dat", None)
     assert len(place.reads) == 1
 
@@ -122,14 +113,17 @@ def test_started_objects_are_told_once_and_are_there(
     for number, content in enumerate(CONTENTS):
         place.add(content)
         bringer.start(POINTERS[number], b"%d" % number, None)
+    assert place.reads == []
     assert sorted(drain(bringer)) == sorted(b"%d" % number for number in range(len(CONTENTS)))
     assert bringer.ready() == []
-    for pointer in POINTERS:
-        assert bringer.bring(pointer, b"", None) == cache.find(pointer)
+    assert [cache.read(pointer) for pointer in POINTERS] == CONTENTS
     assert len(place.reads) == len(CONTENTS)
 
 
-def test_objects_are_brought_at_the_same_time(bringer: Bringer, place: Place) -> None:
+def test_objects_are_brought_at_the_same_time(
+    bringer: Bringer, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "Properties", lambda **_: Properties(writable=True, connections=4))
     together = threading.Barrier(4, timeout=TIMEOUT)
 
     def meet(key: str) -> None:
@@ -145,27 +139,33 @@ def test_objects_are_brought_at_the_same_time(bringer: Bringer, place: Place) ->
 
 def test_files_with_the_same_content_share_a_download(bringer: Bringer, place: Place) -> None:
     place.add(CONTENTS[0])
-    go_on = threading.Event()
-    place.before_read = lambda key: held(go_on)
     for path in (b"a", b"b", b"c"):
         bringer.start(POINTERS[0], path, None)
-    go_on.set()
-    assert sorted(drain(bringer)) == [b"a", b"b", b"c"]
+    assert bringer.ready() == [b"a", b"b", b"c"]
+    assert bringer.ready() == []
     assert len(place.reads) == 1
 
 
-def test_what_has_come_is_told_before_the_rest(bringer: Bringer, place: Place) -> None:
-    slow = object_key(POINTERS[0].digest)
-    go_on = threading.Event()
-    place.before_read = lambda key: held(go_on) if key == slow else None
-    for number in range(3):
-        place.add(CONTENTS[number])
-        bringer.start(POINTERS[number], b"%d" % number, None)
-    early = bringer.ready()
-    assert early
-    assert b"0" not in early
-    go_on.set()
-    assert sorted(early + drain(bringer)) == [b"0", b"1", b"2"]
+@pytest.mark.parametrize(
+    ("limit", "batches"), [("_BATCH_OBJECTS", [3, 3, 1]), ("_BATCH_BYTES", [2, 2, 2, 1])]
+)
+def test_many_are_told_in_parts(
+    bringer: Bringer,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    batches: list[int],
+) -> None:
+    # Ten bytes each.
+    monkeypatch.setattr(bringing, limit, {"_BATCH_OBJECTS": 3, "_BATCH_BYTES": 11}[limit])
+    for number in range(7):
+        content = b"content 0%d" % number
+        place.add(content)
+        bringer.start(fingerprint(content), b"%d" % number, None)
+    for size in batches:
+        assert len(bringer.ready()) == size
+        assert len(place.reads) <= sum(batches)
+    assert bringer.ready() == []
 
 
 def test_failures_are_told_last(bringer: Bringer, place: Place) -> None:
@@ -191,24 +191,27 @@ def test_a_corrupt_object_is_a_failure_and_not_in_the_cache(
     assert cache.find(POINTERS[0]) is None
 
 
-def test_a_failed_object_can_be_started_again(bringer: Bringer, place: Place) -> None:
+def test_a_failed_object_can_be_started_again(
+    bringer: Bringer, place: Place, cache: ObjectDirectory
+) -> None:
     bringer.start(POINTERS[0], b"a", None)
     assert drain(bringer) == [b"a"]
     place.add(CONTENTS[0])
     bringer.start(POINTERS[0], b"a", None)
     assert drain(bringer) == [b"a"]
-    assert Path(bringer.bring(POINTERS[0], b"a", None)).read_bytes() == CONTENTS[0]
+    bringer.bring(POINTERS[0], b"a", None)
+    assert cache.read(POINTERS[0]) == CONTENTS[0]
 
 
-def test_an_object_that_vanished_is_a_failure(
+def test_an_object_that_vanished_is_brought_again(
     bringer: Bringer, place: Place, cache: ObjectDirectory
 ) -> None:
     place.add(CONTENTS[0])
     bringer.start(POINTERS[0], b"a", None)
     assert drain(bringer) == [b"a"]
     Path(cache.path(POINTERS[0].digest)).unlink()
-    with pytest.raises(ObjectNotFoundError, match="gone from the cache"):
-        bringer.bring(POINTERS[0], b"a", None)
+    bringer.bring(POINTERS[0], b"a", None)
+    assert cache.read(POINTERS[0]) == CONTENTS[0]
 
 
 def test_a_project_that_can_not_be_opened_is_said_and_not_waited_for() -> None:
@@ -221,7 +224,6 @@ def test_a_project_that_can_not_be_opened_is_said_and_not_waited_for() -> None:
     with pytest.raises(MetafileError):
         bringer.bring(POINTERS[0], b"a", None)
     assert bringer.ready() == []
-    bringer.close()
 
 
 def test_a_project_is_opened_once_per_commit(project: Project, place: Place) -> None:
@@ -240,64 +242,3 @@ def test_a_project_is_opened_once_per_commit(project: Project, place: Place) -> 
         bringer.start(POINTERS[number], b"%d" % number, treeish)
     assert len(drain(bringer)) == 4
     assert opened == [commit, None]
-    bringer.close()
-
-
-def test_closing_breaks_off_what_runs(
-    project: Project, place: Place, cache: ObjectDirectory
-) -> None:
-    reading, go_on = threading.Event(), threading.Event()
-
-    class Endless(io.RawIOBase):
-        def read(self, size: int = -1) -> bytes:
-            reading.set()
-            go_on.wait(TIMEOUT)
-            return b"x"
-
-    place.before_read = lambda key: cast(BinaryIO, Endless())
-    bringer = Bringer(lambda treeish: project, nowhere)
-    bringer.start(Pointer(POINTERS[0].digest, 1 << 40), b"a", None)
-    assert reading.wait(TIMEOUT)
-    assert list(Path(cache.root, "tmp").iterdir()) != []
-    bringer.close()
-    assert list(Path(cache.root, "tmp").iterdir()) == []
-    go_on.set()
-    # Its thread meets a fault at its next write and does not begin anew.
-    assert drain(bringer) == [b"a"]
-    with pytest.raises(StorageUnavailableError):
-        bringer.bring(Pointer(POINTERS[0].digest, 1 << 40), b"a", None)
-    assert list(Path(cache.root, "tmp").iterdir()) == []
-
-
-def test_closing_breaks_off_what_comes_in_parts(
-    project: Project, place: Place, cache: ObjectDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (arriving, downloads):
-        monkeypatch.setattr(module, "PART", 10)
-    monkeypatch.setattr(memory, "Properties", lambda **_: Properties(writable=True, connections=2))
-    reading, go_on = threading.Event(), threading.Event()
-    content = noise(1000)
-    place.add(content)
-
-    def before_read(key: str) -> None:
-        if len(place.reads) > 6:
-            reading.set()
-            held(go_on)
-
-    place.before_read = before_read
-    bringer = Bringer(lambda treeish: project, nowhere)
-    bringer.start(fingerprint(content), b"a", None)
-    assert reading.wait(TIMEOUT)
-    bringer.close()
-    go_on.set()
-    assert drain(bringer) == [b"a"]
-    assert cache.find(fingerprint(content)) is None
-    # What is there waits for the next time; what was not begun never is.
-    assert len(place.reads) <= 8
-    [left] = Path(cache.root, "tmp").iterdir()
-    assert left.name.startswith("object-part-")
-
-
-def test_closing_twice_or_unused_does_nothing(bringer: Bringer) -> None:
-    bringer.close()
-    bringer.close()

@@ -719,22 +719,6 @@ def test_of_the_faults_of_many_parts_the_first_is_told(
         large.bring(9)
 
 
-def test_a_directory_that_is_closed_breaks_it_off(
-    cache: ObjectDirectory, small_parts: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage = Memory().holding(DATA)
-
-    def check_open() -> None:
-        if len(storage.opened(POINTER)) == 4:
-            raise StorageUnavailableError("broken off")
-
-    monkeypatch.setattr(cache, "check_open", check_open)
-    [failure] = download(wants(storage, pointers=[POINTER]), cache, jobs=1)
-    assert failure.error.message == "broken off"
-    assert storage.opened(POINTER) == PARTS[:4]
-    assert left(cache) == [f"object-part-{POINTER.digest}"]
-
-
 # Faults of this machine
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from git_datareg import placing
+from git_datareg import placing, processes
 from git_datareg.digest import Digest
 from git_datareg.errors import GitError, ObjectNotFoundError, RefusedError, UnsafePathError
 from git_datareg.filtering import Smudged, fingerprint
@@ -75,6 +75,35 @@ def test_a_whole_file_gets_only_its_times(git: Git, find: Callable[[Pointer], st
     assert place(git, [file], find) == (1, [], [], frozenset())
     assert (git.path / "a.dat").stat().st_ino == inode
     assert git.run("diff-files").stdout == ""
+
+
+@pytest.mark.parametrize("lost", ["no child", "one child", "both children"])
+def test_many_whole_files_are_seen_to_by_children(
+    git: Git,
+    find: Callable[[Pointer], str | None],
+    monkeypatch: pytest.MonkeyPatch,
+    lost: str,
+) -> None:
+    files = [smudged(git, f"{n}/a.dat", b"whole %d" % n, deferred=False) for n in range(8)]
+    (git.path / "2/a.dat").write_bytes(b"mine  2")
+    (git.path / "3/a.dat").unlink()
+    monkeypatch.setattr(processes, "shares", lambda items: [items[:4], items[4:]])
+    started: list[int] = []
+    fork = os.fork
+
+    def fork_and_lose() -> int:
+        started.append(fork())
+        if not started[-1] and lost != "no child" and (lost != "one child" or len(started) == 2):
+            os._exit(1)
+        return started[-1]
+
+    monkeypatch.setattr(os, "fork", fork_and_lose)
+    assert place(git, files, find) == (6, [b"2/a.dat", b"3/a.dat"], [], frozenset())
+    assert len(started) == 2
+    assert git.run("diff-files", "--name-only").stdout == "2/a.dat\n3/a.dat\n"
+    for n in (0, 1, 4, 5, 6, 7):
+        there = (git.path / f"{n}/a.dat").stat().st_mtime_ns
+        assert there < (git.path / ".git/index").stat().st_mtime_ns - 10**9
 
 
 def become_a_fifo(path: Path) -> None:
@@ -306,7 +335,7 @@ def test_a_note_of_a_later_version_is_left_to_it(tmp_path: Path) -> None:
 def test_processes_note_and_forget_at_the_same_time(tmp_path: Path) -> None:
     code = """
 import sys
-from git_datareg import placing
+from git_datareg import placing, processes
 from git_datareg.digest import Digest
 from git_datareg.filtering import Smudged
 from git_datareg.pointer import Pointer

@@ -160,15 +160,18 @@ def store(workspace: Workspace, content: bytes = CONTENT) -> None:
 
 def test_an_object_is_found_verified(workspace: Workspace) -> None:
     pointer = fingerprint(CONTENT)
-    with pytest.raises(ObjectNotFoundError):
-        workspace.object_file(pointer, b"a.dat", None)
+    assert workspace.object_file(pointer) is None
+    assert workspace.content(pointer) is None
     store(workspace)
-    path = workspace.object_file(pointer, b"a.dat", None)
+    path = workspace.object_file(pointer)
+    assert path is not None
     assert Path(path).read_bytes() == CONTENT
+    assert workspace.content(pointer) == CONTENT
     Path(path).unlink()
     Path(path).write_bytes(CONTENT[::-1])
-    with pytest.raises(IntegrityError):
-        workspace.object_file(pointer, b"a.dat", None)
+    for look in (workspace.object_file, workspace.content):
+        with pytest.raises(IntegrityError):
+            look(pointer)
 
 
 def deferred(git: Git, path: str, content: bytes = CONTENT) -> Smudged:

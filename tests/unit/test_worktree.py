@@ -469,7 +469,7 @@ def test_a_present_file_that_can_not_be_opened_is_a_fault(
     with pytest.raises(PermissionError):
         tree.place(b"file", b"data", mode=0o644, expect=lambda _: True)
     with pytest.raises(PermissionError):
-        tree.touch(b"file", lambda _: True, 10**18)
+        tree.touch(b"file", 8, lambda _: True, 10**18)
 
 
 @pytest.mark.parametrize("change", [b"other", b"same siz"])
@@ -496,7 +496,7 @@ def test_the_stat_data_does_not_fit_a_file_that_was_written_to_at_once(
 def test_the_expected_file_gets_the_mtime(root: Path, tree: Directory) -> None:
     (root / "a").mkdir()
     (root / "a/file").write_bytes(b"data")
-    touched = tree.touch(b"a/file", holds(b"data"), 10**18)
+    touched = tree.touch(b"a/file", 4, holds(b"data"), 10**18)
     assert touched == (root / "a/file").lstat()
     assert touched.st_mtime_ns == 10**18
 
@@ -506,28 +506,36 @@ def test_what_is_not_expected_is_not_touched(root: Path, tree: Directory) -> Non
     (root / "link").symlink_to("file")
     (root / "directory").mkdir()
     before = (root / "file").lstat()
-    assert tree.touch(b"file", holds(b"data"), 10**18) is None
+    assert tree.touch(b"file", 4, holds(b"data"), 10**18) is None
     for name in (b"link", b"directory", b"missing", b"no/such/directory"):
-        assert tree.touch(name, lambda _: True, 10**18) is None
+        assert tree.touch(name, 10, lambda _: True, 10**18) is None
     assert (root / "file").lstat() == before
 
 
-@pytest.mark.parametrize("moment", [1, 2])
+def test_another_file_of_that_size_counts_as_written_now(root: Path, tree: Directory) -> None:
+    (root / "file").write_bytes(b"user")
+    os.utime(root / "file", ns=(10**17, 10**17))
+    assert tree.touch(b"file", 4, holds(b"data"), 10**18) is None
+    assert (root / "file").read_bytes() == b"user"
+    assert (root / "file").lstat().st_mtime_ns > 10**18
+
+
+@pytest.mark.parametrize("is_before", [True, False])
 def test_a_write_while_a_file_is_looked_at_keeps_git_from_trusting_it(
-    root: Path, tree: Directory, moment: int
+    root: Path, tree: Directory, is_before: bool
 ) -> None:
     (root / "file").write_bytes(b"data")
     os.utime(root / "file", ns=(10**17, 10**17))
-    calls = []
 
     def expect(descriptor: int) -> bool:
-        calls.append(descriptor)
+        if is_before:
+            (root / "file").write_bytes(b"user")
         right = os.read(descriptor, 100) == b"data"
-        if len(calls) == moment:
+        if not is_before:
             (root / "file").write_bytes(b"user")
         return right
 
-    assert tree.touch(b"file", expect, 10**18) is None
+    assert tree.touch(b"file", 4, expect, 10**18) is None
     assert (root / "file").lstat().st_mtime_ns > 10**18
 
 
@@ -543,7 +551,7 @@ def test_a_write_that_loses_its_mtime_is_found_by_its_content(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "utime", write_and_touch)
-        assert tree.touch(b"file", holds(b"data"), 10**18) is None
+        assert tree.touch(b"file", 4, holds(b"data"), 10**18) is None
     assert (root / "file").lstat().st_mtime_ns > 10**18
 
 
