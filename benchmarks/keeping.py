@@ -23,11 +23,15 @@ class Tool(NamedTuple):
     name: str
     set_up: tuple[str, ...]
     clone_prefix: str
+    #: What stages files.
+    add: tuple[str, ...] = ("add",)
 
 
+_SET_UP = ("git datareg init", "git datareg track data/**")
 TOOLS = (
     Tool("git", (), "file://"),
-    Tool("datareg", ("git datareg init", "git datareg track data/**"), "datareg::file://"),
+    Tool("datareg", _SET_UP, "datareg::file://"),
+    Tool("datareg, by git datareg add", _SET_UP, "datareg::file://", ("datareg", "add")),
     Tool("lfs", ("git lfs install", "git lfs track data/**"), "file://"),
 )
 
@@ -96,11 +100,8 @@ def _steps(tool: Tool, workload: Workload, place: Path) -> Iterator[tuple[str, f
         call(command.split(), work, env)
     write_files(work / "data", workload.count, workload.size)
 
-    def record() -> None:
-        git("add", ".")()
-        git("commit", "--quiet", "--message", "data")()
-
-    yield "git add, git commit", timed(record)
+    yield "git add", timed(git(*tool.add, "."))
+    yield "git commit", timed(git("commit", "--quiet", "--message", "data"))
     yield "git status", timed(git("status", "--porcelain"))
     yield "git push", timed(git("push", "--quiet", "origin", "main"))
     # As on another machine: nothing is in a cache.

@@ -24,6 +24,7 @@ COMMANDS = {
     "uninstall": "remove what install configured",
     "track": "track files by pattern or size; without arguments list the patterns",
     "untrack": "stop tracking patterns",
+    "add": "stage files as git add does, but many data files at once",
     "status": "show changed, unpushed and missing data, and imports",
     "ls-files": "list tracked data files",
     "fetch": "bring objects into the cache",

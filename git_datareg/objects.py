@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple
 
@@ -109,12 +109,32 @@ class ObjectDirectory:
         """
         if len(data) != pointer.size or digest_of(data) != pointer.digest:
             raise IntegrityError(f"corrupt object {pointer.digest}: other bytes, or a part of them")
-        with _new_file(self.temporary) as file:
-            try:
-                file.write(data)
-            except OSError as error:
-                error.filename = os.fsdecode(file.path)
-                raise
+        self._put(pointer, data)
+
+    def add(self, descriptor: int, size: int) -> Pointer:
+        """Make an object of the first `size` bytes of an open file; what is there already stays.
+
+        Returns the pointer to the bytes that were stored: less of them when the file has
+        become shorter, other ones when somebody writes to it meanwhile. Faults are as
+        with a writer.
+        """
+        if size <= _CHUNK:
+            data = os.pread(descriptor, size, 0)
+            pointer = Pointer(digest_of(data), len(data))
+            if self.find(pointer) is None:
+                self._put(pointer, data)
+            return pointer
+        with _new_file(self.temporary) as file, _named(file):
+            stored = files.copy_into(descriptor, file.fileno(), size)
+            # Of the copy, which nobody else writes to, or cuts.
+            pointer = Pointer(digest_of_file(file.fileno()), stored)
+            if self.find(pointer) is None:
+                _commit(file, self.path(pointer.digest))
+        return pointer
+
+    def _put(self, pointer: Pointer, data: bytes) -> None:
+        with _new_file(self.temporary) as file, _named(file):
+            file.write(data)
             _commit(file, self.path(pointer.digest))
 
     def copy(self, pointer: Pointer, path: str) -> None:
@@ -243,6 +263,16 @@ def _new_file(temporary: str) -> files.TemporaryFile:
     except FileNotFoundError:
         os.makedirs(temporary, exist_ok=True)
         return files.new_file(temporary, prefix=PREFIX, mode=MODE)
+
+
+@contextmanager
+def _named(file: files.TemporaryFile) -> Iterator[None]:
+    """Context in which an OSError names the file: a full disk here is no fault of a storage's."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or os.fsdecode(file.path)
+        raise
 
 
 def _commit(file: files.TemporaryFile, target: str) -> None:

@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import NoReturn, TypeVar
+from contextlib import ExitStack, suppress
+from tempfile import TemporaryFile
+from typing import IO, NoReturn, TypeVar
 
 from git_datareg import signals
+from git_datareg.files import write_all
 
 #: Fewer items than this are done before a child has started and ended (about 10 ms).
 _WORTH = 500
@@ -68,6 +70,26 @@ def in_children(
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGTERM)
             _ended(child)
+
+
+def told_by_children(
+    parts: Sequence[Sequence[_Item]], work: Callable[[Sequence[_Item]], bytes]
+) -> list[bytes | None]:
+    """As `in_children`, with what the work of each part returns; None where it was not done."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile(buffering=0)) for _ in parts]
+
+        def tell(item: Sequence[tuple[IO[bytes], Sequence[_Item]]]) -> None:
+            [(file, part)] = item
+            write_all(file.fileno(), work(part))
+
+        done = in_children([[each] for each in zip(files, parts, strict=True)], tell)
+        return [_read(file) if is_done else None for file, is_done in zip(files, done, strict=True)]
+
+
+def _read(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
 
 
 def _has_done(children: list[int]) -> bool:

@@ -35,7 +35,8 @@ LAYERS = (
     # 3: services
     "arriving downloads embedding layout lookups objects presence settings transfer uploads",
     # 4: operations on a repository
-    "configuring filtering installing placing projects pushing remote sources storages streaming",
+    "adding configuring filtering installing placing projects pushing remote sources storages"
+    " streaming",
     # 5: operations across repositories
     "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
     " reading recording registry repairing standing working",
@@ -76,7 +77,7 @@ WITHIN = {
     "storage.filesystems": "storage.dialects storage.exceptions storage.pieces storage.place",
     "storage.handles": "protocol.sftp storage.channel storage.pieces",
     "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles storage.place",
-    "processes": "signals",
+    "processes": "files signals",
     "staging": "files worktree",
     "removal": "files",
     "targets": "files removal",
@@ -88,6 +89,7 @@ WITHIN = {
     "presence": "layout",
     "transfer": "layout",
     "uploads": "layout objects presence transfer",
+    "adding": "filtering",
     "bringing": "origins",
     "placing": "filtering",
     "storages": "projects",

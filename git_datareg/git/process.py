@@ -204,6 +204,14 @@ def talk_to_remote(
     return child.returncode, output
 
 
+def pass_through(arguments: Sequence[str]) -> int:
+    """The exit code of an own git that uses our standard streams."""
+    began = time.monotonic()
+    code = start(arguments).wait()
+    tell(arguments, f"exit code {code}", began)
+    return code
+
+
 def failure(arguments: Sequence[str], errors: str) -> GitError:
     """The GitError for a git command that failed, in git's own words."""
     # `-c` takes the next word.

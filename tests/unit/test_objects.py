@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from git_datareg import files
 from git_datareg.digest import digest_of
 from git_datareg.errors import IntegrityError, UsageError
 from git_datareg.objects import (
@@ -168,6 +170,37 @@ def test_small_objects_are_read_and_put_in_one_go(directory: ObjectDirectory) ->
     empty = Pointer(digest_of(b""), 0)
     directory.put(empty, b"")
     assert directory.read(empty) == b""
+
+
+@pytest.mark.parametrize("size", [0, 1, 3000, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_a_file_is_added(directory: ObjectDirectory, tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content + b"more")
+    pointer = Pointer(digest_of(content), size)
+    with (tmp_path / "file").open("rb") as file:
+        for _ in range(2):
+            assert directory.add(file.fileno(), size) == pointer
+            assert Path(directory.path(pointer.digest)).read_bytes() == content
+        os.truncate(tmp_path / "file", size // 2)
+        assert directory.add(file.fileno(), size).size == size // 2
+    assert stat.S_IMODE(os.stat(directory.path(pointer.digest)).st_mode) == 0o444
+    assert os.listdir(directory.temporary) == []
+
+
+@pytest.mark.parametrize("size", [3000, 3 << 20])
+def test_a_full_disk_is_named_when_a_file_is_added(
+    directory: ObjectDirectory, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "file").write_bytes(bytes(size))
+    monkeypatch.setattr(files, "copy_into", full)
+    monkeypatch.setattr(files, "write_all", full)
+    with (tmp_path / "file").open("rb") as file, pytest.raises(OSError) as caught:
+        directory.add(file.fileno(), size)
+    assert caught.value.filename.startswith(directory.temporary)
+    assert everything(directory) == []
 
 
 @pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"x", DATA.upper()])

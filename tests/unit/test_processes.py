@@ -56,6 +56,16 @@ def test_each_part_is_done_in_a_child_of_its_own(tmp_path: Path) -> None:
     assert a == b and len({a, c, str(os.getpid())}) == 3
 
 
+def test_what_the_work_returns_is_told() -> None:
+    def work(part: Sequence[int]) -> bytes:
+        if 3 in part:
+            os._exit(1)
+        return bytes(part) * 100_000
+
+    told = processes.told_by_children([[1, 2], [3], []], work)
+    assert told == [bytes([1, 2]) * 100_000, None, b""]
+
+
 def test_which_part_was_not_done_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     def work(part: Sequence[int]) -> None:
         if part[0] == 1:
