@@ -41,7 +41,7 @@ from git_datareg.errors import (
     UsageError,
 )
 
-__version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "CorruptError",
@@ -77,15 +77,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load `api` and look up `__version__` on first use (PEP 562)."""
+    """Load `api` on first use (PEP 562)."""
     if name == "api":
         from importlib import import_module
 
         return import_module("git_datareg.api")
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("git-datareg")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from git_datareg import ui
+from git_datareg import __version__, ui
 from git_datareg.errors import DataregError, NotFoundError, StorageError, UsageError
 from git_datareg.files import remove_unfinished
 from git_datareg.signals import tidied
@@ -135,9 +135,7 @@ def _run_command(name: str, arguments: list[str], workspace: Workspace) -> int:
 
 def _general(name: str, rest: list[str]) -> int:
     if name in ("--version", "version", "-V"):
-        from importlib.metadata import version
-
-        sys.stdout.write(f"git-datareg version {version('git-datareg')}\n")
+        sys.stdout.write(f"git-datareg version {__version__}\n")
         return 0
     if name == "help" and rest:
         return _run([rest[0], "-h"])

@@ -135,7 +135,7 @@ IMPORTERS = {
     "blake3": "digest",
     "botocore": "storage.aws storage.multipart storage.s3forked",
     "fsspec": "filesystem storage.dialects storage.filesystems",
-    "importlib.metadata": "__init__ main ui commands.*",
+    "importlib.metadata": "commands.env",
     # To hush others; we log nothing.
     "logging": "storage.dialects",
     "obstore": "storage.aws storage.bucket storage.s3 storage.s3faults",

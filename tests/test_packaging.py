@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import git_datareg
+
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAMS = ("git-datareg", "git-remote-datareg")
 
@@ -27,7 +29,7 @@ def setup_cfg() -> ConfigParser:
 
 def test_what_is_installed_is_what_setup_cfg_says(setup_cfg: ConfigParser) -> None:
     installed = metadata.metadata("git-datareg")
-    assert installed["Version"] == setup_cfg["metadata"]["version"]
+    assert installed["Version"] == git_datareg.__version__
     assert installed["Requires-Python"] == setup_cfg["options"]["python_requires"]
 
 

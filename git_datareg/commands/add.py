@@ -6,6 +6,7 @@ import argparse
 
 from git_datareg import adding, installing, ui
 from git_datareg.adding import Selection
+from git_datareg.commands.parsing import add_quiet
 from git_datareg.errors import UsageError
 from git_datareg.git import process
 from git_datareg.workspace import Workspace
@@ -16,6 +17,7 @@ _HANDED_ON = ("all", "update", "force", "dry_run", "verbose")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command, which are those of git add."""
+    add_quiet(parser)
     parser.add_argument("-A", "--all", action="store_true", help="also stage what was removed")
     parser.add_argument(
         "-u", "--update", action="store_true", help="only files that Git has already"
