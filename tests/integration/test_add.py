@@ -114,13 +114,14 @@ def test_data_passes_no_filter(twins: Twins) -> None:
 
 
 def change(git: Git) -> None:
-    git.write("a.dat", data("new"))
+    # Of another size: of the same second, Git could not tell it otherwise.
+    git.write("a.dat", data("new", 3100))
     (git.path / "sub/deep/b.dat").unlink()
     (git.path / "sub/same.dat").chmod(0o755)
     (git.path / "run.dat").unlink()
     (git.path / "run.dat").symlink_to("a.dat")
     git.write("sub/untracked.dat", data("untracked"))
-    git.write("plain.txt", b"changed")
+    git.write("plain.txt", b"changed text")
     os.utime(git.path / "sub/large.dat")
 
 
@@ -222,7 +223,7 @@ def test_of_every_kind_of_index_the_same_comes(twins: Twins, kind: Callable[[Git
     twins.both(kind)
     twins.both(lambda git: git.write("new.dat", data("new")))
     twins.both(
-        lambda git: git.write("a.dat", data("other")) if kind is not file_for_directory else 0
+        lambda git: git.write("a.dat", data("other", 3100)) if kind is not file_for_directory else 0
     )
     twins.add(".", code=1 if kind is sparse else 0)
 
