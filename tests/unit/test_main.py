@@ -158,6 +158,11 @@ def test_options_of_one_meaning_are_everywhere(name: str) -> None:
         "-X": "--exclude",
         "-j": "--jobs",
         "-d": "--default",
+        # As in git add.
+        "-A": "--all",
+        "-u": "--update",
+        "-n": "--dry-run",
+        "-v": "--verbose",
     }
     for short in (each for each in options if not each.startswith("--")):
         assert short in ("-h", "-q") or pairs[short] in options
