@@ -162,12 +162,7 @@ class Spool:
         """Make the content an object; returns its pointer."""
         if self._writer is not None:
             return self._writer.commit()
-        pointer = self.pointer()
-        if self._objects.find(pointer) is None:
-            with self._objects.writer() as writer:
-                writer.write(self._head)
-                writer.commit(pointer)
-        return pointer
+        return self._objects.store(bytes(self._head))
 
 
 class Smudged(NamedTuple):

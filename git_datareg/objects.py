@@ -119,17 +119,20 @@ class ObjectDirectory:
         with a writer.
         """
         if size <= _CHUNK:
-            data = os.pread(descriptor, size, 0)
-            pointer = Pointer(digest_of(data), len(data))
-            if self.find(pointer) is None:
-                self._put(pointer, data)
-            return pointer
+            return self.store(os.pread(descriptor, size, 0))
         with _new_file(self.temporary) as file, _named(file):
             stored = files.copy_into(descriptor, file.fileno(), size)
             # Of the copy, which nobody else writes to, or cuts.
             pointer = Pointer(digest_of_file(file.fileno()), stored)
             if self.find(pointer) is None:
                 _commit(file, self.path(pointer.digest))
+        return pointer
+
+    def store(self, data: bytes) -> Pointer:
+        """Make an object of bytes; what is there already stays. Faults are as with a writer."""
+        pointer = Pointer(digest_of(data), len(data))
+        if self.find(pointer) is None:
+            self._put(pointer, data)
         return pointer
 
     def _put(self, pointer: Pointer, data: bytes) -> None:

@@ -45,6 +45,8 @@ class Workspace:
         self._lock: tuple[int, int | None] | None = None
         #: By import, the ids of its files.
         self._imports: dict[bytes, dict[bytes, str]] = {}
+        #: By directory: the import that it lies in, or is.
+        self._imports_around: dict[bytes, bytes | None] = {}
 
     @cached_property
     def places(self) -> Places:
@@ -129,12 +131,15 @@ class Workspace:
 
     def _import_around(self, path: bytes) -> bytes | None:
         """The import that a file belongs to, by its path: its metafile lies beside it."""
-        top = os.fsencode(self._directory)
-        while path:
-            if os.path.isfile(os.path.join(top, path + b".datareg")):
-                return path
-            path = path.rpartition(b"/")[0]
-        return None
+        if self._has_metafile(path):
+            return path
+        directory = path.rpartition(b"/")[0]
+        if directory and directory not in self._imports_around:
+            self._imports_around[directory] = self._import_around(directory)
+        return self._imports_around.get(directory)
+
+    def _has_metafile(self, path: bytes) -> bool:
+        return os.path.isfile(b"%b/%b.datareg" % (os.fsencode(self._directory), path))
 
     @cached_property
     def local(self) -> LocalObjects:
