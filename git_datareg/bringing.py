@@ -19,10 +19,10 @@ from git_datareg.pointer import Pointer
 from git_datareg.projects import Project
 from git_datareg.sources import Sources
 
-#: How much comes before Git is told: Git walks its whole list of delayed paths for each
-#: answer, and shows nobody how far it is before the first.
+#: How much comes before Git is told. More would leave the user without a word for too long,
+#: as Git shows how far it is only then; and for each answer it walks its whole list of paths.
 _BATCH_OBJECTS = 4096
-_BATCH_BYTES = 1024 * 1024 * 1024
+_BATCH_BYTES = 256 * 1024 * 1024
 
 
 class _Opened(NamedTuple):
