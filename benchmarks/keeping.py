@@ -1,11 +1,11 @@
-"""Times keeping data in Git, beside plain git and git-lfs."""
+"""Times keeping data in Git, beside plain git, git-lfs and dvc."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -18,21 +18,35 @@ _GREETING = b"0016git-filter-client\n000eversion=2\n00000015capability=clean\n00
 
 
 class Tool(NamedTuple):
-    """A way to keep data in Git: how a repository is set up for it, and how it is cloned."""
+    """A way to keep data in Git, by the commands that users type.
+
+    In them {url} is the remote, {clone} a clone's directory and {place} one beside them.
+    """
 
     name: str
     set_up: tuple[str, ...]
-    clone_prefix: str
-    #: What stages files.
-    add: tuple[str, ...] = ("add",)
+    add: tuple[str, ...] = ("git add .",)
+    push: tuple[str, ...] = ("git push --quiet origin main",)
+    clone: tuple[str, ...] = ("git clone --quiet {url} {clone}",)
+    #: What it takes, if that is not always there.
+    program: str = "git"
 
 
 _SET_UP = ("git datareg init", "git datareg track data/**")
+_CLONE = ("git clone --quiet datareg::{url} {clone}",)
 TOOLS = (
-    Tool("git", (), "file://"),
-    Tool("datareg", _SET_UP, "datareg::file://"),
-    Tool("datareg, by git datareg add", _SET_UP, "datareg::file://", ("datareg", "add")),
-    Tool("lfs", ("git lfs install", "git lfs track data/**"), "file://"),
+    Tool("git", ()),
+    Tool("datareg", _SET_UP, clone=_CLONE),
+    Tool("datareg, by git datareg add", _SET_UP, ("git datareg add .",), clone=_CLONE),
+    Tool("lfs", ("git lfs install", "git lfs track data/**"), program="git-lfs"),
+    Tool(
+        "dvc",
+        ("dvc init --quiet", "dvc remote add --quiet --default storage {place}/storage"),
+        ("dvc add --quiet data", "git add ."),
+        ("dvc push --quiet", "git push --quiet origin main"),
+        ("git clone --quiet {url} {clone}", "dvc --cd {clone} pull --quiet"),
+        program="dvc",
+    ),
 )
 
 
@@ -45,14 +59,18 @@ class Workload(NamedTuple):
     keep: bool
 
 
-def at_hand() -> list[Tool]:
+def at_hand(dvc: Path | None) -> list[Tool]:
     """The tools that are installed here."""
-    return [tool for tool in TOOLS if tool.name != "lfs" or shutil.which("git-lfs")]
+    there = {"git": True, "git-lfs": shutil.which("git-lfs"), "dvc": dvc and dvc.exists()}
+    return [tool for tool in TOOLS if there[tool.program]]
 
 
-def measure(workload: Workload, tools: list[Tool], runs: int, scratch: Path) -> Times:
+def measure(
+    workload: Workload, tools: list[Tool], runs: int, scratch: Path, dvc: Path | None
+) -> Times:
     """Seconds of each step for each tool, in every run."""
     times: Times = {}
+    programs = {"dvc": str(dvc)}
     with ExitStack() as kept:
         for run in range(runs):
             # In turn, so that none always comes first.
@@ -61,7 +79,7 @@ def measure(workload: Workload, tools: list[Tool], runs: int, scratch: Path) -> 
                 with ExitStack() as single:
                     stack = kept if workload.keep else single
                     place = stack.enter_context(tempfile.TemporaryDirectory(dir=scratch))
-                    for step, seconds in _steps(tool, workload, Path(place)):
+                    for step, seconds in _steps(tool, workload, Path(place), programs):
                         times.setdefault(step, {}).setdefault(tool.name, []).append(seconds)
     return times
 
@@ -86,32 +104,30 @@ def start_up(scratch: Path, runs: int = 25) -> Times:
     return found
 
 
-def _steps(tool: Tool, workload: Workload, place: Path) -> Iterator[tuple[str, float]]:
+def _steps(
+    tool: Tool, workload: Workload, place: Path, programs: Mapping[str, str]
+) -> Iterator[tuple[str, float]]:
     env = environment(place)
     work, remote, clone = place / "work", place / "remote.git", place / "clone"
 
-    def git(*words: str, at: Path = work) -> Callable[[], None]:
-        return lambda: call(["git", *words], at, env)
+    def run(commands: Sequence[str], at: Path = work) -> None:
+        for each in commands:
+            words = each.format(url=f"file://{remote}", clone=clone, place=place).split()
+            call([programs.get(words[0], words[0]), *words[1:]], at, env)
 
-    git("init", "--quiet", "--bare", str(remote), at=place)()
-    git("init", "--quiet", str(work), at=place)()
-    git("remote", "add", "origin", f"file://{remote}")()
-    for command in tool.set_up:
-        call(command.split(), work, env)
+    run([f"git init --quiet --bare {remote}", f"git init --quiet {work}"], place)
+    run(["git remote add origin {url}", *tool.set_up])
     write_files(work / "data", workload.count, workload.size)
-
-    yield "git add", timed(git(*tool.add, "."))
-    yield "git commit", timed(git("commit", "--quiet", "--message", "data"))
-    yield "git status", timed(git("status", "--porcelain"))
-    yield "git push", timed(git("push", "--quiet", "origin", "main"))
+    yield "add", timed(lambda: run(tool.add))
+    yield "commit", timed(lambda: run(["git commit --quiet --message data"]))
+    yield "status", timed(lambda: run(["git status --porcelain"]))
+    yield "push", timed(lambda: run(tool.push))
     # As on another machine: nothing is in a cache.
     env["GIT_DATAREG_CACHE"] = str(place / "other-cache")
-    url = f"{tool.clone_prefix}{remote}"
-    yield "git clone", timed(git("clone", "--quiet", url, str(clone), at=place))
+    yield "clone", timed(lambda: run(tool.clone, place))
     check_same(clone / "data", work / "data")
-    yield "git status in the clone", timed(git("status", "--porcelain", at=clone))
-    copy = ["cp", "-r", str(work / "data"), str(place / "copy")]
-    yield "(cp -r of the files)", timed(lambda: call(copy, place, env))
+    yield "status in the clone", timed(lambda: run(["git status --porcelain"], clone))
+    yield "(cp -r of the files)", timed(lambda: run(["cp -r work/data {place}/copy"], place))
 
 
 def tables(times: Times, title: str, unit: str = "s") -> Iterator[str]:

@@ -67,12 +67,14 @@ def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
         keeping.Workload(f"{count:,} files of 4 KB", count, 4096, keep=True),
         keeping.Workload(f"1 file of {arguments.mib} MiB", 1, arguments.mib * MIB, keep=False),
     )
-    tools = keeping.at_hand()
+    dvc = arguments.dvc.absolute() if arguments.dvc is not None else None
+    tools = keeping.at_hand(dvc)
     for each in workloads:
-        times = keeping.measure(each, tools, arguments.runs, scratch)
+        times = keeping.measure(each, tools, arguments.runs, scratch, dvc)
         yield from keeping.tables(times, f"Keeping data in Git: {each.name}")
-    if len(tools) < len(keeping.TOOLS):
-        yield from ("", "git-lfs is not installed here: skipped.")
+    lacking = [each.name for each in keeping.TOOLS if each not in tools]
+    if lacking:
+        yield from ("", f"Not installed here: {', '.join(lacking)}.")
     yield from keeping.tables(keeping.start_up(scratch), "Start-up", unit="ms")
 
 
@@ -82,7 +84,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=("consuming", "storing", "keeping"), help="one part")
     parser.add_argument("--files", type=int, default=10_000, help="files to get (default: 10000)")
     parser.add_argument("--size", type=int, default=4096, help="their bytes (default: 4096)")
-    parser.add_argument("--kept-files", type=int, default=2000, help="to keep (default: 2000)")
+    parser.add_argument("--kept-files", type=int, default=10_000, help="to keep (default: 10000)")
     parser.add_argument("--stored-files", type=int, default=5000, help="to store (default: 5000)")
     parser.add_argument("--stored-mib", type=int, default=1024, help="one large (default: 1024)")
     parser.add_argument("--mib", type=int, default=512, help="the large file's MiB (default: 512)")
