@@ -22,7 +22,7 @@ from git_datareg.filtering import is_data
 from git_datareg.git import config, index, objects, process
 from git_datareg.git.repository import Repository
 from git_datareg.gitindex import EntryStat
-from git_datareg.metafile import SUFFIX
+from git_datareg.metafile import SUFFIX, is_imported
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pointer import MAX_LENGTH, Pointer
 
@@ -73,8 +73,7 @@ def add(repository: Repository, own: ObjectDirectory, selection: Selection, thre
     all that there is (sparse checkouts). Raises OSError, with the file's name,
     when objects can't be stored, and GitError.
     """
-    values = {each.key: each.value for each in config.read(repository)}
-    if values.get("core.sparsecheckout", "false").lower() == "true":
+    if config.is_sparse(repository):
         return 0
     paths = _ours(repository, _selected(selection))
     if not paths:
@@ -91,7 +90,7 @@ def add(repository: Repository, own: ObjectDirectory, selection: Selection, thre
 def _selected(selection: Selection) -> list[bytes]:
     """The paths of files that Git does not know, or that have other stat data than it knows.
 
-    None when a pathspec names nothing: then `git add` does nothing at all.
+    None of them when a pathspec names nothing: then `git add` does nothing at all.
     """
     ignoring = () if selection.with_ignored else ("--exclude-standard",)
     others = () if selection.only_tracked else ("--others", *ignoring)
@@ -116,16 +115,11 @@ def _ours(repository: Repository, paths: Sequence[bytes]) -> list[bytes]:
     return [
         path
         for path in paths
-        if path in filtered and path not in encoded and is_data(path) and not _is_in(path, imports)
+        if path in filtered
+        and path not in encoded
+        and is_data(path)
+        and not is_imported(path, imports)
     ]
-
-
-def _is_in(path: bytes, tops: set[bytes]) -> bool:
-    while path:
-        if path in tops:
-            return True
-        path = path.rpartition(b"/")[0]
-    return False
 
 
 def _stored(
@@ -197,12 +191,10 @@ def _patch(repository: Repository, added: Sequence[_Added], ids: Mapping[bytes, 
     Those that were written to since, or just before, are left for Git to look at.
     """
     settled = [each for each in added if each.is_settled]
-    newest = max((each.was.mtime_ns for each in settled), default=0) // 10**9
-    this_second = time.time_ns() // 10**9
-    if newest >= this_second:
-        racy = sum(each.was.mtime_ns // 10**9 >= this_second for each in settled)
-        if racy >= _WORTH_WAITING:
-            # Git takes what is as new as its index for changed (technical/racy-git).
-            time.sleep(min(1.0, (newest + 1) - time.time()))
+    now = time.time()
+    racy = sum(each.was.mtime_ns // 10**9 >= int(now) for each in settled)
+    if racy >= _WORTH_WAITING:
+        # Git takes what is as new as its index for changed (technical/racy-git).
+        time.sleep(int(now) + 1 - now)
     updates = {each.path: each.was._replace(oid=ids[each.path]) for each in settled}
     gitindex.patch_file(repository.places.index_file, updates)

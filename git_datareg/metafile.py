@@ -5,7 +5,7 @@ Format: docs/format.md, "Import metafile". Pure: text in, value out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from git_datareg import gitconfig
@@ -89,6 +89,15 @@ def is_metafile(path: bytes) -> bool:
     """Whether a path in a repository is that of an import metafile (not of `.datareg`)."""
     name = path.rpartition(b"/")[2]
     return name.endswith(b".datareg") and name != b".datareg"
+
+
+def is_imported(path: bytes, targets: Set[bytes]) -> bool:
+    """Whether a file is one of those that were imported, or below one."""
+    while path:
+        if path in targets:
+            return True
+        path = path.rpartition(b"/")[0]
+    return False
 
 
 def _check(single: Mapping[str, str]) -> None:

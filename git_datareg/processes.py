@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from tempfile import TemporaryFile
 from typing import IO, NoReturn, TypeVar
 
 from git_datareg import signals
@@ -76,6 +75,9 @@ def told_by_children(
     parts: Sequence[Sequence[_Item]], work: Callable[[Sequence[_Item]], bytes]
 ) -> list[bytes | None]:
     """As `in_children`, with what the work of each part returns; None where it was not done."""
+    # It takes long to load, and a checkout needs only the rest of this module.
+    from tempfile import TemporaryFile
+
     with ExitStack() as stack:
         files = [stack.enter_context(TemporaryFile(buffering=0)) for _ in parts]
 

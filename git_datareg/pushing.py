@@ -22,7 +22,7 @@ from git_datareg.git.objects import NamedBlob
 from git_datareg.git.repository import Repository, open_foreign
 from git_datareg.layout import MARKER_KEY, ObjectStorage
 from git_datareg.location import Location
-from git_datareg.metafile import SUFFIX, Metafile, is_metafile
+from git_datareg.metafile import SUFFIX, Metafile, is_imported, is_metafile
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.projects import Project
 from git_datareg.sources import Sources
@@ -119,7 +119,9 @@ def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str |
     needed: dict[Pointer, bytes] = {}
     for file in files:
         pointer = found.get(file.id)
-        if pointer is not None and (not imports.cover(file.path) or _is_own(project, pointer)):
+        if pointer is not None and (
+            not is_imported(file.path, imports) or _is_own(project, pointer)
+        ):
             needed.setdefault(pointer, file.path)
     return Plan(needed)
 
@@ -294,29 +296,14 @@ def _stored(project: Project, remote: Destination, old: Sequence[str]) -> list[s
     return [*old, *tracked]
 
 
-class _Imports(NamedTuple):
+def _imports(repository: Repository, files: Iterable[NamedBlob]) -> frozenset[bytes]:
     """What was imported and stays in its source's storage: files and directories by path."""
-
-    paths: frozenset[bytes]
-
-    def cover(self, path: bytes) -> bool:
-        """Whether the file is one of them or below one."""
-        while path:
-            if path in self.paths:
-                return True
-            path = path.rpartition(b"/")[0]
-        return False
-
-
-def _imports(repository: Repository, files: Iterable[NamedBlob]) -> _Imports:
     metafiles = [file for file in files if is_metafile(file.path)]
     texts = dict(objects.read_blobs(repository, (file.id for file in metafiles)))
-    return _Imports(
-        frozenset(
-            file.path.removesuffix(SUFFIX.encode())
-            for file in metafiles
-            if not _is_vendored(texts[file.id], file.path)
-        )
+    return frozenset(
+        file.path.removesuffix(SUFFIX.encode())
+        for file in metafiles
+        if not _is_vendored(texts[file.id], file.path)
     )
 
 

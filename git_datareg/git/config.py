@@ -38,8 +38,17 @@ def read(repository: Repository | None) -> list[ConfigValue]:
 
 def keeps_modes(repository: Repository) -> bool:
     """Whether the file system keeps the executable bit, as git found out (core.fileMode)."""
+    return _is_on(repository, "core.filemode", "true")
+
+
+def is_sparse(repository: Repository) -> bool:
+    """Whether only a part of the index is in the work tree (core.sparseCheckout)."""
+    return _is_on(repository, "core.sparsecheckout", "false")
+
+
+def _is_on(repository: Repository, key: str, default: str) -> bool:
     values = {each.key: each.value for each in read(repository)}
-    return values.get("core.filemode", "true").lower() not in ("false", "no", "off", "0")
+    return values.get(key, default).lower() not in ("false", "no", "off", "0", "")
 
 
 def rewritten(url: str, values: Iterable[ConfigValue]) -> str:
