@@ -60,7 +60,8 @@ class Bringer:
     def wants(self, path: bytes, treeish: str | None) -> bool:
         """Whether the file's object is to be brought, by the globs of what is fetched."""
         settings = self._at(treeish).project.settings
-        return is_chosen(path, settings.include, settings.exclude)
+        is_limited = settings.include or settings.exclude
+        return not is_limited or is_chosen(path, settings.include, settings.exclude)
 
     def bring(self, pointer: Pointer, path: bytes, treeish: str | None) -> None:
         """Bring an object into the cache now; raises DataregError, at once after a `ready`."""
@@ -74,10 +75,11 @@ class Bringer:
 
         Raises DataregError, and promises nothing, when it can't be told from where.
         """
-        if pointer not in self._started:
+        started = self._started.get(pointer)
+        if started is None:
             want = self._at(treeish).sources.want(pointer, path)
-            self._started[pointer] = _Started(want, treeish, [])
-        self._started[pointer].paths.append(path)
+            started = self._started[pointer] = _Started(want, treeish, [])
+        started.paths.append(path)
         self._faults.pop(pointer, None)
 
     def ready(self) -> list[bytes]:

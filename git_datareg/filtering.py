@@ -108,12 +108,13 @@ class Spool:
     """Holds a blob's content, of any length, until all of it has come.
 
     A context manager; short content stays in memory, long content in a file
-    that is gone at the end.
+    that is gone at the end. `head` is what has come already, and short.
     """
 
-    def __init__(self, objects: ObjectDirectory) -> None:
+    def __init__(self, objects: ObjectDirectory, head: bytes = b"") -> None:
         self._objects = objects
-        self._head = bytearray()
+        self._held: list[bytes | memoryview] = [head]
+        self._size = len(head)
         self._writer: ObjectWriter | None = None
 
     def __enter__(self) -> Spool:
@@ -129,40 +130,46 @@ class Spool:
             self._writer.__exit__(kind, error, trace)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take the next piece; OSError when it can't be kept."""
-        if self._writer is None and len(self._head) + len(data) <= _HELD:
-            self._head += data
+        """Take the next piece, which must stay as it is; OSError when it can't be kept."""
+        self._size += len(data)
+        if self._writer is None and self._size <= _HELD:
+            self._held.append(data)
             return
         if self._writer is None:
             self._writer = self._objects.writer()
-            self._writer.write(self._head)
-            self._head.clear()
+            for piece in self._held:
+                self._writer.write(piece)
+            self._held.clear()
         self._writer.write(data)
 
     @property
     def size(self) -> int:
         """Bytes taken so far."""
-        return len(self._head) if self._writer is None else self._writer.size
+        return self._size
 
     def held(self) -> bytes | None:
         """All of the content, if it is short enough to be in memory."""
-        return bytes(self._head) if self._writer is None else None
+        return self._all() if self._writer is None else None
 
     def content(self) -> Iterator[bytes]:
         """All of the content, in pieces."""
-        if self._writer is None:
-            return iter((bytes(self._head),))
-        return self._writer.content(_CHUNK)
+        return iter((self._all(),)) if self._writer is None else self._writer.content(_CHUNK)
 
     def pointer(self) -> Pointer:
         """The pointer that the content has as an object."""
-        return fingerprint(self._head) if self._writer is None else self._writer.pointer
+        return fingerprint(self._all()) if self._writer is None else self._writer.pointer
 
     def store(self) -> Pointer:
         """Make the content an object; returns its pointer."""
         if self._writer is not None:
             return self._writer.commit()
-        return self._objects.store(bytes(self._head))
+        return self._objects.store(self._all())
+
+    def _all(self) -> bytes:
+        # Joined once: content that came in one piece is not copied at all.
+        if len(self._held) > 1:
+            self._held = [b"".join(self._held)]
+        return bytes(self._held[0])
 
 
 class Smudged(NamedTuple):

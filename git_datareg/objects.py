@@ -70,19 +70,26 @@ class ObjectDirectory:
         return path if stat.S_ISREG(found.st_mode) and found.st_size == pointer.size else None
 
     def read(self, pointer: Pointer) -> bytes | None:
-        """The object's bytes, verified, or None without a whole one; it is held in memory."""
+        """The object's bytes, verified, or None where there is none; it is held in memory.
+
+        Raises IntegrityError when what is there is not the object, or can't be read.
+        """
+        path = self.path(pointer.digest)
         try:
-            descriptor = os.open(self.path(pointer.digest), _READ)
-        except OSError:
+            descriptor = os.open(path, _READ)
+        except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _damaged(pointer, path) from error
         try:
             data = os.read(descriptor, pointer.size + 1)
-        except OSError:
-            return None
+        except OSError as error:
+            raise _damaged(pointer, path) from error
         finally:
             os.close(descriptor)
-        is_whole = len(data) == pointer.size and digest_of(data) == pointer.digest
-        return data if is_whole else None
+        if len(data) != pointer.size or digest_of(data) != pointer.digest:
+            raise _damaged(pointer, path)
+        return data
 
     def is_whole(self, pointer: Pointer) -> bool:
         """Whether its file holds the object: it is read, unless it is as we have written it."""
@@ -151,7 +158,7 @@ class ObjectDirectory:
                 source.fileno(), file.fileno(), os.fstat(source.fileno()).st_size
             )
             if size != pointer.size or digest_of_file(file.fileno()) != pointer.digest:
-                raise IntegrityError(f"corrupt object {pointer.digest}: {path}")
+                raise _damaged(pointer, path)
             inode = os.fstat(file.fileno()).st_ino
             _commit(file, self.path(pointer.digest))
         self.has_written(pointer, inode)
@@ -260,6 +267,10 @@ class ObjectWriter:
         return pointer
 
 
+def _damaged(pointer: Pointer, path: str) -> IntegrityError:
+    return IntegrityError(f"corrupt object {pointer.digest}: {path}")
+
+
 def _new_file(temporary: str) -> files.TemporaryFile:
     try:
         return files.new_file(temporary, prefix=PREFIX, mode=MODE)
@@ -300,12 +311,12 @@ class LocalObjects(NamedTuple):
 
     def read_whole(self, pointer: Pointer) -> bytes | None:
         """The object's bytes, verified, or None; for small ones. Damage is as in `find_whole`."""
-        data = self.own.read(pointer) if self.own is not None else None
-        if data is None:
-            data = self.cache.read(pointer)
-        if data is None:
-            self.find_whole(pointer)
-        return data
+        try:
+            data = self.own.read(pointer) if self.own is not None else None
+            return data if data is not None else self.cache.read(pointer)
+        except IntegrityError:
+            path = self.find_whole(pointer)
+        return files.read_regular(path) if path is not None else None
 
     def find_whole(self, pointer: Pointer) -> str | None:
         """The file that holds the object, read and verified, or None.

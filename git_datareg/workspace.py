@@ -7,6 +7,7 @@ nothing. So each part is opened when it is first asked for.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Hooks are short; ours is all in its beginning.
 _HOOK_SIZE = 64 * 1024
+#: How often the lock on the index is looked at: one that was held for less is gone.
+_LOOK_SECONDS = 0.01
 SKIP_VARIABLE = "GIT_DATAREG_SKIP_SMUDGE"
 _TRUE = frozenset(("1", "true", "yes", "on"))
 
@@ -43,6 +46,7 @@ class Workspace:
         self._verified: dict[Pointer, str] = {}
         #: The lock on the index that the git which started us was last seen with.
         self._lock: tuple[int, int | None] | None = None
+        self._next_look = 0.0
         #: By import, the ids of its files.
         self._imports: dict[bytes, dict[bytes, str]] = {}
         #: By directory: the import that it lies in, or is.
@@ -97,7 +101,7 @@ class Workspace:
 
         return registry.open_source(location, rev, self.settings.cache, self._environ)
 
-    @property
+    @cached_property
     def own_objects(self) -> ObjectDirectory:
         """Where clean puts objects."""
         return ObjectDirectory(self.places.own_objects)
@@ -210,7 +214,10 @@ class Workspace:
 
         if file.deferred:
             placing.note(self.places.git_dir, file)
-        self._lock = placing.index_lock(self.places.index_file)
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._lock = placing.index_lock(self.places.index_file)
+            self._next_look = now + _LOOK_SECONDS
 
     def settle(self, smudged: Iterable[Smudged]) -> list[tuple[bytes, DataregError]]:
         """Put deferred files in place and bring the index up to date; returns what failed."""

@@ -53,7 +53,8 @@ WITHIN = {
     "sshurl": "location",
     "trust": "location",
     "git.*": "git git.*",
-    "protocol.filter": "protocol.pktline",
+    "protocol.filter": "protocol.filter_events protocol.pktline",
+    "protocol.filter_events": "protocol.pktline",
     "protocol.remote_helper": "protocol.pktline",
     "storage": "storage.*",
     "storage.deferred": "storage.wrapping",
@@ -125,7 +126,7 @@ WITHIN = {
 #: Where a layer is not strict enough: who -> all it may import of ours.
 ONLY = {
     "protocol": "errors",
-    "protocol.*": "errors protocol.pktline",
+    "protocol.*": "errors protocol.filter_events protocol.pktline",
 }
 
 #: Every third-party module, and those of the standard library that have one
@@ -164,7 +165,8 @@ WITHOUT = {
     "protocol protocol.*": "asyncio io logging os pathlib random select selectors shutil signal"
     " socket sys tempfile threading time",
     LAYERS[1]: "pathlib random shutil socket tempfile threading time",
-    "__init__ errors digest pointer protocol protocol.pktline protocol.filter": "argparse"
+    "__init__ errors digest pointer protocol protocol.pktline protocol.filter"
+    " protocol.filter_events": "argparse"
     " contextlib dataclasses io json os pathlib re sys tempfile threading",
 }
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from git_datareg import ui
@@ -26,8 +27,9 @@ from git_datareg.filtering import (
 )
 from git_datareg.git.pipe import GitPipe
 from git_datareg.pointer import Pointer
-from git_datareg.protocol import filter as protocol
-from git_datareg.protocol.filter import NEED_DATA, Command, FilterConnection, Request, State
+from git_datareg.protocol import filter_events as protocol
+from git_datareg.protocol.filter import FilterConnection, State
+from git_datareg.protocol.filter_events import NEED_DATA, Command, Request
 
 if TYPE_CHECKING:
     import argparse
@@ -99,59 +101,55 @@ class FilterProcess:
 
     def _converse(self) -> None:
         try:
-            for event in self._events():
-                match event:
-                    case protocol.ClientHello():
-                        self._send(protocol.ServerHello())
-                    case protocol.Capabilities(names):
-                        known = tuple(name for name in _CAPABILITIES if name in names)
-                        self._send(protocol.Capabilities(known))
-                    case Request():
-                        self._serve(event)
-                    case protocol.ListAvailable():
-                        self._send(protocol.Available(tuple(self._workspace.bringer.ready())))
-                    case _:
-                        break
+            while True:
+                event = self._next()
+                if isinstance(event, Request):
+                    self._serve(event)
+                elif isinstance(event, protocol.ListAvailable):
+                    self._send(protocol.Available(tuple(self._workspace.bringer.ready())))
+                elif isinstance(event, protocol.ClientHello):
+                    self._send(protocol.ServerHello())
+                elif isinstance(event, protocol.Capabilities):
+                    known = tuple(name for name in _CAPABILITIES if name in event.names)
+                    self._send(protocol.Capabilities(known))
+                else:
+                    break
         finally:
             self._workspace.close()
 
     def _serve(self, request: Request) -> None:
-        content = self._content()
         try:
-            if request.command is Command.CLEAN:
-                self._clean(request, content)
-            else:
-                self._smudge(request, content)
+            with Spool(self._workspace.own_objects, request.content or b"") as spool:
+                if request.content is None:
+                    for piece in self._pieces():
+                        spool.write(piece)
+                if request.command is Command.CLEAN:
+                    self._clean(request, spool)
+                else:
+                    self._smudge(request, spool)
         except (DataregError, OSError) as error:
             if isinstance(error, RemoteProtocolError):
                 raise
-            self._fail(request, error, content)
+            self._fail(request, error)
 
-    def _clean(self, request: Request, content: Iterator[memoryview]) -> None:
-        with Spool(self._workspace.own_objects) as spool:
-            for piece in content:
-                spool.write(piece)
-            imported = self._workspace.imported(request.pathname)
-            threshold = self._workspace.threshold
-            self._answer(clean(spool, request.pathname, threshold, imported))
+    def _clean(self, request: Request, spool: Spool) -> None:
+        imported = self._workspace.imported(request.pathname)
+        threshold = self._workspace.threshold
+        self._answer(clean(spool, request.pathname, threshold, imported))
         self._has_cleaned = True
 
-    def _smudge(self, request: Request, content: Iterator[memoryview]) -> None:
+    def _smudge(self, request: Request, spool: Spool) -> None:
         retried = self._delayed.pop(request.pathname, None)
         if retried is not None and not request.can_delay:
-            for _ in content:
+            if spool.size:
                 raise RemoteProtocolError("git sent content for a blob that was delayed")
             self._bring(*retried)
             return
-        with Spool(self._workspace.own_objects) as spool:
-            for piece in content:
-                spool.write(piece)
-            pointer = self._pointer(request, spool)
-            if pointer is None:
-                self._note(request, spool.pointer(), deferred=False)
-                self._answer(spool.content())
-                return
-        if self._skip:
+        pointer = self._pointer(request, spool)
+        if pointer is None:
+            self._note(request, spool.pointer(), deferred=False)
+            self._answer(spool.content())
+        elif self._skip:
             self._leave(request, pointer)
         elif self._give(request, pointer):
             return
@@ -174,7 +172,7 @@ class FilterProcess:
         """Answer with the pointer, which is what the file is to hold."""
         text = pointer.encode()
         self._note(request, fingerprint(text), deferred=False)
-        self._answer([text])
+        self._send(protocol.Answer(text))
 
     def _give(self, request: Request, pointer: Pointer) -> bool:
         """Answer with the object's content, or with its pointer when that is to follow.
@@ -185,13 +183,13 @@ class FilterProcess:
             content = self._workspace.content(pointer)
             if content is not None:
                 self._note(request, pointer, deferred=False)
-                self._answer([content])
+                self._send(protocol.Answer(content))
             return content is not None
         path = self._workspace.object_file(pointer)
         if path is not None:
             deferred = _writes_work_tree(request) and not self._workspace.is_rebasing
             self._note(request, pointer, deferred=deferred)
-            self._answer([pointer.encode()] if deferred else read_file(path))
+            self._answer(iter((pointer.encode(),)) if deferred else read_file(path))
         return path is not None
 
     def _bring(self, request: Request, pointer: Pointer) -> None:
@@ -209,9 +207,7 @@ class FilterProcess:
             self._workspace.note(file)
             self._smudged[request.pathname] = file
 
-    def _fail(
-        self, request: Request, error: DataregError | OSError, content: Iterator[memoryview]
-    ) -> None:
+    def _fail(self, request: Request, error: DataregError | OSError) -> None:
         """Say what went wrong, hear git out, and answer with failure."""
         fault = error if isinstance(error, DataregError) else _as_fault(error)
         ui.report(fault, request.pathname)
@@ -220,7 +216,7 @@ class FilterProcess:
             ui.hint("to go on with pointers: set GIT_DATAREG_SKIP_SMUDGE=1")
         self._faults += 1
         if self._connection.state is State.RECEIVING:
-            for _ in content:
+            for _ in self._pieces():
                 pass
         if self._connection.state is State.SENDING:
             self._send(protocol.Done(ok=False))
@@ -238,28 +234,26 @@ class FilterProcess:
             if failures:
                 ui.hint("once that is mended: git datareg checkout")
 
-    def _answer(self, pieces: Iterable[bytes]) -> None:
-        remaining = iter(pieces)
+    def _answer(self, pieces: Iterator[bytes]) -> None:
         # The first piece before the status: a fault up to here is an honest "error".
-        head: list[protocol.Outgoing] = [protocol.Success(), protocol.Content(next(remaining, b""))]
-        for piece in remaining:
-            self._send(*head)
-            head = [protocol.Content(piece)]
-        self._send(*head, protocol.Done())
+        first, second = next(pieces, b""), next(pieces, None)
+        if second is None:
+            self._send(protocol.Answer(first))
+            return
+        self._send(protocol.Success(), protocol.Content(first))
+        for piece in chain((second,), pieces):
+            self._send(protocol.Content(piece))
+        self._send(protocol.Done())
 
-    def _content(self) -> Iterator[memoryview]:
-        for event in self._events():
-            if not isinstance(event, protocol.Content):
-                return
+    def _pieces(self) -> Iterator[memoryview]:
+        """The content of a request that it did not come with."""
+        while isinstance(event := self._next(), protocol.Content):
             yield memoryview(event.data)
 
-    def _events(self) -> Iterator[protocol.Incoming]:
-        while True:
-            event = self._connection.next_event()
-            if event is NEED_DATA:
-                self._connection.receive_data(self._stdin.read(_PIPE_SIZE))
-            else:
-                yield event
+    def _next(self) -> protocol.Incoming:
+        while (event := self._connection.next_event()) is NEED_DATA:
+            self._connection.receive_data(self._stdin.read(_PIPE_SIZE))
+        return event
 
     def _send(self, *events: protocol.Outgoing) -> None:
         data = b"".join([self._connection.send(event) for event in events])

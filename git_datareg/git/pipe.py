@@ -13,6 +13,8 @@ _PATIENCE_MS = 250
 #: Our parent may be the shell by which git starts a filter.
 _GENERATIONS = 2
 _WRITABLE = 0o200
+#: Read at once while little comes: room for more is a mapping of its own, each time.
+_LITTLE = 64 * 1024
 
 
 class GitPipe:
@@ -28,6 +30,7 @@ class GitPipe:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._is_busy = False
         self._pipe = os.fstat(descriptor)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
@@ -39,7 +42,10 @@ class GitPipe:
             # It may have written its last words since.
             if not self._is_held_by(self._writer) and not self._poll.poll(0):
                 return b""
-        return os.read(self._descriptor, size)
+        size = size if self._is_busy else min(size, _LITTLE)
+        data = os.read(self._descriptor, size)
+        self._is_busy = len(data) >= min(size, _LITTLE)
+        return data
 
     def _is_held_by(self, pid: int) -> bool:
         """Whether a process has the writing end open."""

@@ -8,7 +8,7 @@ a blob is filtered.
     ClientHello                           ServerHello
     Capabilities                          Capabilities
     then, as often as git likes, one of
-    Request Content* EndOfContent         Success Content* Done | Failure | Abort | Delayed
+    Request (Content* EndOfContent)       Answer | Success Content* Done | Failure | Abort | Delayed
     ListAvailable                         Available | Failure
     and at last
     EndOfInput
@@ -17,9 +17,31 @@ a blob is filtered.
 from __future__ import annotations
 
 import enum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final
 
 from git_datareg.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from git_datareg.protocol.filter_events import (
+    NEED_DATA,
+    Abort,
+    Answer,
+    Available,
+    Capabilities,
+    ClientHello,
+    Command,
+    Content,
+    Delayed,
+    Done,
+    EndOfContent,
+    EndOfInput,
+    Failure,
+    Incoming,
+    ListAvailable,
+    NeedData,
+    Outgoing,
+    Request,
+    ServerHello,
+    Success,
+)
 from git_datareg.protocol.pktline import (
     FLUSH,
     FLUSH_PKT,
@@ -33,144 +55,28 @@ from git_datareg.protocol.pktline import (
 #: The one version of the protocol there is.
 VERSION: Final = 2
 
-#: Bytes in one list of "key=value" packets, headers included. Git sends no
+#: Bytes in one list of "key=value" packets, with headers and the flush packet. Git sends no
 #: pathname that does not fit a packet ("path name too long for external
 #: filter"); as much again is plenty for a ref name and two object ids.
 MAX_LIST: Final = 2 * (MAX_PAYLOAD + 4)
 
+#: Content of up to so many bytes, counted likewise, is told in one piece.
+MAX_WHOLE: Final = MAX_LIST
+
 _WELCOME = b"git-filter-client"
 _ANSWER = b"git-filter-server"
 _LIST_AVAILABLE = b"list_available_blobs"
-_KNOWN_KEYS = frozenset((b"command", b"pathname", b"ref", b"treeish", b"blob", b"can-delay"))
-_HEX_DIGITS = frozenset(b"0123456789abcdef")
+_HEX_DIGITS = b"0123456789abcdef"
 
 
-class NeedData(enum.Enum):
-    """The type of `NEED_DATA`."""
-
-    NEED_DATA = "NEED_DATA"
+_COMMANDS: Final[dict[bytes | None, Command]] = {each.encode(): each for each in Command}
 
 
-#: What `next_event` gives while the next event has not come in whole.
-NEED_DATA: Final = NeedData.NEED_DATA
+class State(enum.StrEnum):
+    """Where the conversation stands; the comment says whose turn it is.
 
-
-class Command(enum.Enum):
-    """What git wants done with a blob."""
-
-    CLEAN = "clean"
-    SMUDGE = "smudge"
-
-
-class _Bare:
-    """An event that says all by its type: equal to its like only, and never false."""
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
-
-class ClientHello(NamedTuple):
-    """Git greets; `versions` are those it speaks, 2 among them."""
-
-    versions: tuple[int, ...]
-
-
-class ServerHello(_Bare):
-    """We greet and choose version 2."""
-
-
-class Capabilities(NamedTuple):
-    """From git: what it can use. From us: what of that we will do."""
-
-    names: tuple[str, ...]
-
-
-class Request(NamedTuple):
-    """Git asks for one blob to be filtered; its content follows as `Content`.
-
-    `pathname` is relative to the top of the work tree, in git's own bytes: it
-    may hold line feeds, "=" and what is not UTF-8. `ref`, `treeish` and `blob`
-    (full hex ids) come with some smudges, since git 2.27. With `can_delay` we may
-    answer `Delayed`; git asks again later, without `can_delay` and content.
+    Of strings, whose hash is at hand: the tables are looked up several times per file.
     """
-
-    command: Command
-    pathname: bytes
-    can_delay: bool = False
-    ref: bytes | None = None
-    treeish: str | None = None
-    blob: str | None = None
-
-
-class Content(NamedTuple):
-    """A piece of a blob or a file, of any length.
-
-    From git, `data` may be a view of the bytes given to `receive_data`.
-    """
-
-    data: Buffer
-
-
-class EndOfContent(_Bare):
-    """The request's content is complete: now, and not before, we may answer."""
-
-
-class ListAvailable(_Bare):
-    """Git asks which delayed blobs are ready."""
-
-
-class EndOfInput(_Bare):
-    """Git hung up between two requests, as it does when it is done."""
-
-
-class Success(_Bare):
-    """The request is granted; our content follows."""
-
-
-class Done(NamedTuple):
-    """Our content is complete. Unless `ok`, git throws away what was sent."""
-
-    ok: bool = True
-
-
-class Failure(_Bare):
-    """We can't filter this blob (or list the delayed ones); nothing else is sent for it."""
-
-
-class Abort(_Bare):
-    """As `Failure`, and git shall not ask for this command again.
-
-    The process lives on: git neither stops nor restarts it, and may still use
-    the other command.
-    """
-
-
-class Delayed(_Bare):
-    """We answer later, when git asks for what is available."""
-
-
-class Available(NamedTuple):
-    """Delayed blobs that are ready; git asks for each of them next.
-
-    None: there are no more, and git reports what it has not got as missing.
-    """
-
-    pathnames: tuple[bytes, ...]
-
-
-Incoming: TypeAlias = (
-    ClientHello | Capabilities | Request | Content | EndOfContent | ListAvailable | EndOfInput
-)
-Outgoing: TypeAlias = (
-    ServerHello | Capabilities | Success | Content | Done | Failure | Abort | Delayed | Available
-)
-
-
-class State(enum.Enum):
-    """Where the conversation stands; the comment says whose turn it is."""
 
     START = "start"  # git's
     GREETED = "greeted"  # ours
@@ -189,7 +95,7 @@ class State(enum.Enum):
 INCOMING: Final[dict[tuple[State, type[Incoming]], State]] = {
     (State.START, ClientHello): State.GREETED,
     (State.VERSION_CHOSEN, Capabilities): State.OFFERED,
-    (State.IDLE, Request): State.RECEIVING,
+    (State.IDLE, Request): State.RECEIVING,  # and on, if all of its content has come
     (State.IDLE, ListAvailable): State.LISTING,
     (State.IDLE, EndOfInput): State.CLOSED,
     (State.RECEIVING, Content): State.RECEIVING,
@@ -203,6 +109,7 @@ INCOMING: Final[dict[tuple[State, type[Incoming]], State]] = {
 OUTGOING: Final[dict[tuple[State, type[Outgoing]], State]] = {
     (State.GREETED, ServerHello): State.VERSION_CHOSEN,
     (State.OFFERED, Capabilities): State.IDLE,
+    (State.ANSWERING, Answer): State.IDLE,
     (State.ANSWERING, Success): State.SENDING,
     (State.ANSWERING, Failure): State.IDLE,
     (State.ANSWERING, Abort): State.IDLE,
@@ -227,9 +134,9 @@ class FilterConnection:
     def __init__(self) -> None:
         self._parser = PktParser()
         self._state = State.START
-        self._list: list[bytes] = []
-        self._list_size = 0
         self._ended = False
+        #: Git's request while it is not sure whether its content comes along.
+        self._asked: Request | None = None
         self._offered: tuple[str, ...] = ()
         self._agreed: frozenset[str] = frozenset()
         self._can_delay = False
@@ -285,15 +192,12 @@ class FilterConnection:
         return data
 
     def _read(self) -> Incoming | NeedData:
-        while (packet := self._parser.next_packet()) is not None:
-            if packet is FLUSH_PKT:
-                return self._enter(self._end_part())
-            if self._state is State.RECEIVING:
-                return self._enter(Content(packet))
-            self._add_to_list(bytes(packet))
+        event = self._next_piece() if self._state is State.RECEIVING else self._next_message()
+        if event is not None:
+            return self._enter(event)
         if not self._ended:
             return NEED_DATA
-        if self._list or not self._parser.is_between_packets:
+        if self._asked is not None or not self._parser.is_between_packets:
             raise RemoteProtocolError("git hung up in the middle of a message")
         return self._enter(EndOfInput())
 
@@ -302,27 +206,42 @@ class FilterConnection:
         if following is None:
             raise RemoteProtocolError(f"git said {event!r:.200} too early ({self._state.value})")
         self._state = following
+        if isinstance(event, Request) and event.content is not None:
+            self._state = INCOMING[following, EndOfContent]
         return event
 
-    def _add_to_list(self, line: bytes) -> None:
-        self._list_size += 4 + len(line)
-        if self._list_size > MAX_LIST:
-            raise RemoteProtocolError(f"git sent a list of more than {MAX_LIST} bytes")
-        self._list.append(line.removesuffix(b"\n"))
+    def _next_piece(self) -> Content | EndOfContent | None:
+        packet = self._parser.next_packet()
+        if packet is None:
+            return None
+        return EndOfContent() if packet is FLUSH_PKT else Content(packet)
 
-    def _end_part(self) -> Incoming:
-        """What a flush packet completes: the content or a list."""
-        if self._state is State.RECEIVING:
-            return EndOfContent()
-        lines, self._list, self._list_size = self._list, [], 0
+    def _next_message(self) -> Incoming | None:
+        """What git says next, or None while it has not come in whole."""
+        if self._asked is not None:
+            return self._next_request(self._asked)
+        lines = self._parser.next_list(MAX_LIST)
+        if lines is None:
+            if self._parser.waiting >= MAX_LIST:
+                raise RemoteProtocolError(f"git sent a list of more than {MAX_LIST} bytes")
+            return None
+        if self._state is State.IDLE:
+            event = _parse_request(lines)
+            self._check_agreed(event)
+            return event if isinstance(event, ListAvailable) else self._next_request(event)
         if self._state is State.START:
             return _parse_hello(lines)
-        if self._state is State.VERSION_CHOSEN:
-            self._offered = _parse_capabilities(lines)
-            return Capabilities(self._offered)
-        event = _parse_request(lines)
-        self._check_agreed(event)
-        return event
+        self._offered = _parse_capabilities(lines)
+        return Capabilities(self._offered)
+
+    def _next_request(self, asked: Request) -> Request | None:
+        """The request with its content, or without if that is long; None if it is not clear yet."""
+        content = self._parser.next_list(MAX_WHOLE)
+        if content is None and self._parser.waiting < MAX_WHOLE:
+            self._asked = asked
+            return None
+        self._asked = None
+        return asked if content is None else asked._replace(content=b"".join(content))
 
     def _check_agreed(self, event: Request | ListAvailable) -> None:
         name = event.command.value if isinstance(event, Request) else "delay"
@@ -332,12 +251,14 @@ class FilterConnection:
 
     def _encode(self, event: Outgoing) -> bytes:
         match event:
+            case Answer(data):
+                return b"".join((_SUCCESS, *encode_content(data), FLUSH, FLUSH))
             case Content(data):
                 return b"".join(encode_content(data))
             case Capabilities(names):
                 return self._encode_capabilities(names)
             case Available(pathnames):
-                return _encode_list(b"pathname=", pathnames) + FLUSH + _status(b"success")
+                return _encode_list(b"pathname=", pathnames) + FLUSH + _SUCCESS
             case Delayed() if not self._can_delay:
                 raise LocalProtocolError("this request can't be delayed")
             case Failure() if self._state is State.LISTING:
@@ -366,10 +287,12 @@ def _status(value: bytes) -> bytes:
     return encode(b"status=" + value + b"\n") + FLUSH
 
 
+_SUCCESS: Final = _status(b"success")
+
 #: The events that are the same bytes each time.
 _FIXED: Final[dict[type[Outgoing], bytes]] = {
     ServerHello: encode(_ANSWER + b"\n") + encode(b"version=%d\n" % VERSION) + FLUSH,
-    Success: _status(b"success"),
+    Success: _SUCCESS,
     Failure: _status(b"error"),
     Abort: _status(b"abort"),
     Delayed: _status(b"delayed"),
@@ -380,7 +303,7 @@ def _pairs(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
     """The keys and values: a value may hold "=", a key never does (gitattributes(5))."""
     pairs = []
     for line in lines:
-        key, equals, value = line.partition(b"=")
+        key, equals, value = line.removesuffix(b"\n").partition(b"=")
         if not equals:
             raise RemoteProtocolError(f"git sent no key=value: {line[:80]!r}")
         pairs.append((key, value))
@@ -388,7 +311,7 @@ def _pairs(lines: list[bytes]) -> list[tuple[bytes, bytes]]:
 
 
 def _parse_hello(lines: list[bytes]) -> ClientHello:
-    if lines[:1] != [_WELCOME]:
+    if not lines or lines[0].removesuffix(b"\n") != _WELCOME:
         raise RemoteProtocolError(f"not the greeting of a git filter client: {lines[:1]}")
     values = [value for key, value in _pairs(lines[1:]) if key == b"version"]
     if not all(value.isdigit() and len(value) < 10 for value in values):
@@ -414,22 +337,22 @@ def _parse_request(lines: list[bytes]) -> Request | ListAvailable:
     An unknown command is a fault: git sends only those that were agreed on, and
     its documentation has no answer that would mean "not known here".
     """
-    fields = {}
-    for key, value in _pairs(lines):
-        if key in fields:
-            raise RemoteProtocolError(f"git sent {key!r} twice in one request")
-        if key in _KNOWN_KEYS:
-            fields[key] = value
-    command = fields.get(b"command")
-    if command == _LIST_AVAILABLE:
+    pairs = _pairs(lines)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise RemoteProtocolError(f"git sent a key twice in one request: {lines!r:.200}")
+    name = fields.get(b"command")
+    if name == _LIST_AVAILABLE:
         return ListAvailable()
-    if command not in (b"clean", b"smudge"):
-        raise RemoteProtocolError(f"git sent an unknown command: {command!r:.80}")
-    if not fields.get(b"pathname"):
+    command = _COMMANDS.get(name)
+    if command is None:
+        raise RemoteProtocolError(f"git sent an unknown command: {name!r:.80}")
+    pathname = fields.get(b"pathname")
+    if not pathname:
         raise RemoteProtocolError("git sent a request without a pathname")
     return Request(
-        Command(_text(command)),
-        fields[b"pathname"],
+        command,
+        pathname,
         fields.get(b"can-delay") == b"1",
         fields.get(b"ref"),
         _object_id(fields.get(b"treeish")),
@@ -440,7 +363,7 @@ def _parse_request(lines: list[bytes]) -> Request | ListAvailable:
 def _object_id(value: bytes | None) -> str | None:
     if value is None:
         return None
-    if len(value) not in (40, 64) or not _HEX_DIGITS.issuperset(value):
+    if len(value) not in (40, 64) or value.strip(_HEX_DIGITS):
         raise RemoteProtocolError(f"git sent what is no object id: {value[:80]!r}")
     return value.decode()
 

@@ -8,6 +8,8 @@ means: whether it is text (with a line feed at its end) or content.
 from __future__ import annotations
 
 import enum
+from binascii import unhexlify
+from functools import cache
 from typing import Final, TypeAlias
 
 from git_datareg.errors import LocalProtocolError, RemoteProtocolError
@@ -21,8 +23,6 @@ FLUSH: Final = b"0000"
 
 _HEADER = 4
 _MAX_PACKET = _HEADER + MAX_PAYLOAD
-_HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
-_NOTHING = memoryview(b"")
 
 
 class Marker(enum.Enum):
@@ -52,6 +52,8 @@ def encode_content(data: Buffer) -> list[Buffer]:
     Fit for `b"".join` or `os.writev`; the payloads are views of `data`, nothing
     is copied. No flush packet at the end; none at all for empty `data`.
     """
+    if 0 < len(data) <= MAX_PAYLOAD:
+        return [_header(len(data)), data]
     view = memoryview(data)
     pieces: list[Buffer] = []
     for start in range(0, len(view), MAX_PAYLOAD):
@@ -69,7 +71,7 @@ class PktParser:
     """
 
     def __init__(self) -> None:
-        self._view = _NOTHING
+        self._data: Buffer = b""
         self._position = 0
         self._split = bytearray()
 
@@ -80,9 +82,9 @@ class PktParser:
         that uses its buffer again must have done so, and must be done with the
         payloads too.
         """
-        if self._position < len(self._view):
-            data = b"".join((self._view[self._position :], data))
-        self._view = memoryview(data)
+        if self._position < len(self._data):
+            data = b"".join((memoryview(self._data)[self._position :], data))
+        self._data = data
         self._position = 0
 
     def next_packet(self) -> memoryview | Marker | None:
@@ -95,45 +97,69 @@ class PktParser:
         if self._split:
             return self._next_split()
         start = self._position + _HEADER
-        if start > len(self._view):
+        if start > len(self._data):
             self._keep_rest()
             return None
-        length = _payload_length(self._view[self._position : start])
-        if length is None:
+        length = _length(bytes(self._data[self._position : start]))
+        if not length:
             self._position = start
             return FLUSH_PKT
-        if start + length > len(self._view):
+        if self._position + length > len(self._data):
             self._keep_rest()
             return None
-        self._position = start + length
-        return self._view[start : self._position]
+        self._position += length
+        return memoryview(self._data)[start : self._position]
+
+    def next_list(self, limit: int) -> list[bytes] | None:
+        """The payloads of all packets up to the next flush packet, if that is within `limit` bytes.
+
+        None if it does not, or not yet: then fewer than `limit` bytes are `waiting`. Until it
+        is whole, a list is read anew after each piece of input. Raises RemoteProtocolError as
+        `next_packet`. Not to be called when that has given None since the last flush packet.
+        """
+        data, position = self._data, self._position
+        end = min(len(data), position + limit)
+        found: list[bytes] = []
+        while (start := position + _HEADER) <= end:
+            length = _length(bytes(data[position:start]))
+            if not length:
+                self._position = start
+                return found
+            position += length
+            found.append(bytes(data[start:position]))
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes were fed and not given out."""
+        return len(self._split) + len(self._data) - self._position
 
     @property
     def is_between_packets(self) -> bool:
         """Whether all bytes fed so far were given out: the input may end here."""
-        return not self._split and self._position == len(self._view)
+        return self.waiting == 0
 
     def _keep_rest(self) -> None:
-        self._split += self._view[self._position :]
-        self._view = _NOTHING
+        self._split += self._data[self._position :]
+        self._data = b""
         self._position = 0
 
     def _next_split(self) -> memoryview | Marker | None:
         """Go on with the packet whose first bytes came with an earlier piece."""
         if not self._fill(_HEADER):
             return None
-        length = _payload_length(self._split[:_HEADER])
-        if length is not None and not self._fill(_HEADER + length):
+        length = _length(bytes(self._split[:_HEADER]))
+        if not self._fill(length):
             return None
         packet, self._split = self._split, bytearray()
-        return FLUSH_PKT if length is None else memoryview(packet).toreadonly()[_HEADER:]
+        return memoryview(packet).toreadonly()[_HEADER:] if length else FLUSH_PKT
 
     def _fill(self, size: int) -> bool:
         """Bring the split packet to `size` bytes; say whether there was enough input."""
         if len(self._split) < size:
             end = self._position + size - len(self._split)
-            self._split += self._view[self._position : end]
-            self._position = min(end, len(self._view))
+            self._split += self._data[self._position : end]
+            self._position = min(end, len(self._data))
         return len(self._split) >= size
 
 
@@ -141,14 +167,17 @@ def _header(length: int) -> bytes:
     return b"%04x" % (_HEADER + length)
 
 
-def _payload_length(header: bytearray | memoryview) -> int | None:
-    """How many bytes follow the header; None for a flush packet."""
-    # int() alone would take "-001", "+001", " 001" and "0_01".
-    if not _HEX_DIGITS.issuperset(header):
-        raise RemoteProtocolError(f"not the length of a packet: {bytes(header)!r}")
-    size = int(bytes(header), 16)
-    if size == 0:
-        return None
-    if not _HEADER <= size <= _MAX_PACKET:
-        raise RemoteProtocolError(f"no packet can have this length: {bytes(header)!r}")
-    return size - _HEADER
+@cache
+def _length(header: bytes) -> int:
+    """How many bytes the packet has, with its header; 0 for a flush packet, which has no more.
+
+    Remembered, since a conversation has few different ones, and very many packets.
+    """
+    try:
+        # int() would take "-001", "0x01", " 001" and "0_01".
+        length = int.from_bytes(unhexlify(header), "big")
+    except ValueError:
+        raise RemoteProtocolError(f"not the length of a packet: {header!r}") from None
+    if length and not _HEADER <= length <= _MAX_PACKET:
+        raise RemoteProtocolError(f"no packet can have this length: {header!r}")
+    return length

@@ -122,6 +122,7 @@ def test_a_clean_loads_little(git: Git, text: bytes | None) -> None:
         "git_datareg.pointer",
         "git_datareg.protocol",
         "git_datareg.protocol.filter",
+        "git_datareg.protocol.filter_events",
         "git_datareg.protocol.pktline",
         "git_datareg.signals",
         "git_datareg.ui",

@@ -209,17 +209,20 @@ def test_other_bytes_are_neither_put_nor_read(directory: ObjectDirectory, data: 
         directory.put(POINTER, data)
     assert not os.path.exists(directory.root)
     damage(store(directory), data)
-    assert directory.read(POINTER) is None
+    with pytest.raises(IntegrityError, match=POINTER.digest.hex):
+        directory.read(POINTER)
 
 
 def test_what_is_no_file_is_not_read_and_not_waited_for(directory: ObjectDirectory) -> None:
     path = Path(directory.path(POINTER.digest))
     path.parent.mkdir(parents=True)
     os.mkfifo(path)
-    assert directory.read(POINTER) is None
+    with pytest.raises(IntegrityError, match=POINTER.digest.hex):
+        directory.read(POINTER)
     path.unlink()
     path.mkdir()
-    assert directory.read(POINTER) is None
+    with pytest.raises(IntegrityError, match=POINTER.digest.hex):
+        directory.read(POINTER)
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])

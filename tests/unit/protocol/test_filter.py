@@ -15,9 +15,15 @@ from git_datareg.protocol import filter as machine
 from git_datareg.protocol.filter import (
     INCOMING,
     MAX_LIST,
-    NEED_DATA,
+    MAX_WHOLE,
     OUTGOING,
+    FilterConnection,
+    State,
+)
+from git_datareg.protocol.filter_events import (
+    NEED_DATA,
     Abort,
+    Answer,
     Available,
     Capabilities,
     ClientHello,
@@ -28,13 +34,11 @@ from git_datareg.protocol.filter import (
     EndOfContent,
     EndOfInput,
     Failure,
-    FilterConnection,
     Incoming,
     ListAvailable,
     Outgoing,
     Request,
     ServerHello,
-    State,
     Success,
 )
 from tests.support.feeding import FEEDINGS, VECTORS, drain, packet, pieces, read_turns, replay
@@ -50,15 +54,18 @@ def a_request(command: bytes = b"smudge", pathname: bytes = b"a", *more: bytes) 
     return b"".join(packet(line + b"\n") for line in lines) + FLUSH
 
 
-A_REQUEST = a_request()
-A_DELAYABLE_REQUEST = a_request(b"smudge", b"a", b"can-delay=1")
+#: More than is told in one piece.
+LONG = packet(b"x" * 65516) * 2
+A_REQUEST = a_request() + FLUSH
+A_DELAYABLE_REQUEST = a_request(b"smudge", b"a", b"can-delay=1") + FLUSH
+A_LONG_REQUEST = a_request(b"smudge", b"a", b"can-delay=1") + LONG
 A_LIST = packet(b"command=list_available_blobs\n") + FLUSH
 
 #: What may be said when, a second time: a slip in the tables must not pass.
 OURS: dict[State, set[type[Outgoing]]] = {
     State.GREETED: {ServerHello},
     State.OFFERED: {Capabilities},
-    State.ANSWERING: {Success, Failure, Abort, Delayed},
+    State.ANSWERING: {Answer, Success, Failure, Abort, Delayed},
     State.SENDING: {Content, Done, Abort},
     State.LISTING: {Available, Failure},
 }
@@ -75,7 +82,7 @@ WAYS[State.GREETED] = [HELLO]
 WAYS[State.VERSION_CHOSEN] = [HELLO, ServerHello()]
 WAYS[State.OFFERED] = [*WAYS[State.VERSION_CHOSEN], OFFER]
 WAYS[State.IDLE] = [*WAYS[State.OFFERED], Capabilities(ALL)]
-WAYS[State.RECEIVING] = [*WAYS[State.IDLE], A_DELAYABLE_REQUEST]
+WAYS[State.RECEIVING] = [*WAYS[State.IDLE], A_LONG_REQUEST]
 WAYS[State.ANSWERING] = [*WAYS[State.RECEIVING], FLUSH]
 WAYS[State.SENDING] = [*WAYS[State.ANSWERING], Success()]
 WAYS[State.LISTING] = [*WAYS[State.IDLE], A_LIST]
@@ -86,6 +93,7 @@ WAYS[State.ERROR] = [b"zzzz"]
 SAYINGS: list[Outgoing] = [
     ServerHello(),
     Capabilities(("clean",)),
+    Answer(b"all"),
     Success(),
     Content(b"x"),
     Done(),
@@ -99,7 +107,7 @@ SAYINGS: list[Outgoing] = [
 HEARINGS: dict[type[Incoming], bytes] = {
     ClientHello: HELLO,
     Capabilities: OFFER,
-    Request: A_REQUEST,
+    Request: A_LONG_REQUEST,
     ListAvailable: A_LIST,
     Content: packet(b"content"),
     EndOfContent: FLUSH,
@@ -205,9 +213,9 @@ def test_the_end_may_come_twice() -> None:
 
 def test_the_end_waits_for_what_came_before_it() -> None:
     connection = connection_at(State.IDLE)
-    connection.receive_data(A_REQUEST + FLUSH)
+    connection.receive_data(A_REQUEST)
     connection.receive_data(b"")
-    assert list(drain(machine, connection)) == [Request(Command.SMUDGE, b"a"), EndOfContent()]
+    assert list(drain(machine, connection)) == [Request(Command.SMUDGE, b"a", content=b"")]
     connection.send(Failure())
     assert connection.next_event() == EndOfInput()
 
@@ -231,10 +239,10 @@ def test_a_capability_that_is_not_utf8_can_be_announced() -> None:
 @pytest.mark.parametrize("first", [A_REQUEST, A_DELAYABLE_REQUEST])
 def test_only_a_request_that_says_so_can_be_delayed(first: bytes) -> None:
     connection = connection_at(State.IDLE)
-    connection.receive_data(A_DELAYABLE_REQUEST + FLUSH)
+    connection.receive_data(A_DELAYABLE_REQUEST)
     list(drain(machine, connection))
     assert connection.send(Delayed()) == packet(b"status=delayed\n") + FLUSH
-    connection.receive_data(A_REQUEST + FLUSH)
+    connection.receive_data(A_REQUEST)
     list(drain(machine, connection))
     with pytest.raises(LocalProtocolError, match="can't be delayed"):
         connection.send(Delayed())
@@ -246,7 +254,7 @@ def test_the_longest_pathname_that_git_sends_passes_both_ways() -> None:
     pathname = b"p" * (65516 - len("pathname=\n"))
     connection = connection_at(State.IDLE)
     more = (b"ref=refs/heads/" + b"r" * 4096, b"treeish=" + b"0" * 64, b"blob=" + b"f" * 64)
-    connection.receive_data(a_request(b"smudge", pathname, *more))
+    connection.receive_data(a_request(b"smudge", pathname, *more) + FLUSH)
     event = connection.next_event()
     assert isinstance(event, Request)
     assert event.pathname == pathname
@@ -262,7 +270,7 @@ def test_a_pathname_that_fits_no_packet_is_our_fault() -> None:
     assert connection.state is State.ERROR
 
 
-@pytest.mark.parametrize(("size", "lawful"), [(MAX_LIST, True), (MAX_LIST + 1, False)])
+@pytest.mark.parametrize(("size", "lawful"), [(MAX_LIST - 1, True), (MAX_LIST, False)])
 def test_a_list_is_limited_before_it_is_complete(size: int, lawful: bool) -> None:
     connection = connection_at(State.IDLE)
     first, second, third = (
@@ -282,8 +290,38 @@ def test_lists_are_limited_one_by_one() -> None:
     connection = connection_at(State.IDLE)
     for _ in range(3):
         connection.receive_data(a_request(b"clean", b"p" * 65000) + FLUSH)
-        assert len(list(drain(machine, connection))) == 2
+        assert len(list(drain(machine, connection))) == 1
         connection.send(Failure())
+
+
+@pytest.mark.parametrize("feeding", FEEDINGS)
+@pytest.mark.parametrize(("left", "is_whole"), [(0, True), (1, False)])
+def test_content_comes_with_its_request_up_to_a_bound_however_it_arrives(
+    left: int, is_whole: bool, feeding: str
+) -> None:
+    first, second = 65516, MAX_WHOLE - len(FLUSH) - 65520 - 4 + left
+    content = b"x" * (first + second)
+    said = a_request() + packet(content[:first]) + packet(content[first:]) + FLUSH
+    connection = connection_at(State.IDLE)
+    events: list[Incoming] = []
+    for piece in pieces(said, feeding):
+        connection.receive_data(piece)
+        events += drain(machine, connection)
+    if is_whole:
+        assert events == [Request(Command.SMUDGE, b"a", content=content)]
+    else:
+        assert events[0] == Request(Command.SMUDGE, b"a")
+        assert events[-1] == EndOfContent()
+        found = [bytes(event.data) for event in events if isinstance(event, Content)]
+        assert b"".join(found) == content
+    assert connection.state is State.ANSWERING
+
+
+def test_an_answer_is_what_its_parts_are() -> None:
+    for data in (b"", b"x", b"y" * 100_000):
+        whole, parts = connection_at(State.ANSWERING), connection_at(State.ANSWERING)
+        said = [parts.send(event) for event in (Success(), Content(data), Done())]
+        assert whole.send(Answer(data)) == b"".join(said)
 
 
 def test_content_that_came_whole_is_a_view_of_what_came() -> None:
@@ -358,15 +396,22 @@ class GitPeer:
         return Reply(([status, *self.read_list()])[-1], found)
 
     def answer(self, events: list[Incoming]) -> list[Outgoing]:
-        request, *contents, end = events
+        request, *contents = events
         assert isinstance(request, Request)
-        assert end == EndOfContent()
-        self.requests.append(request)
-        data = b"".join(bytes(event.data) for event in contents if isinstance(event, Content))
+        self.requests.append(request._replace(content=None))
+        if request.content is None:
+            assert contents.pop() == EndOfContent()
+            data = b"".join(bytes(event.data) for event in contents if isinstance(event, Content))
+            assert len(data) > 130_000
+        else:
+            assert contents == []
+            data = request.content
         if request.can_delay:
             self.delayed[request.pathname] = data
             return [Delayed()]
         data = self.delayed.pop(request.pathname, data)
+        if request.content is not None and not data.startswith(b"bad"):
+            return [Answer(data.swapcase())]
         return [Success(), Content(data.swapcase()), Done(ok=not data.startswith(b"bad"))]
 
     def list_available(self) -> list[bytes]:
@@ -379,7 +424,7 @@ class GitPeer:
 @pytest.mark.parametrize("step", [1, 10, 65521, 1 << 20])
 def test_a_git_peer_gets_its_content_filtered(step: int) -> None:
     peer = GitPeer(step)
-    for content in (b"", b"one", b"0000", b"x" * 65516, b"y\n" * 50_000):
+    for content in (b"", b"one", b"0000", b"x" * 65516, b"y\n" * 50_000, b"z" * 200_000):
         assert peer.ask(b"clean", b"a", content) == (b"status=success", content.swapcase())
     assert peer.ask(b"clean", b"a", b"bad") == (b"status=error", b"BAD")
     assert peer.ask(b"smudge", b"a", b"good") == (b"status=success", b"GOOD")

@@ -74,6 +74,32 @@ def test_a_bad_length_is_reported_again_when_asked_again() -> None:
             parser.next_packet()
 
 
+@pytest.mark.parametrize("feeding", FEEDINGS)
+@pytest.mark.parametrize("packets", [[], [b"a\n"], [b"0000", b"", LARGEST]])
+def test_a_list_is_read_once_all_of_it_is_here(packets: list[bytes], feeding: str) -> None:
+    data = b"".join(b"%04x%b" % (4 + len(each), each) for each in packets) + FLUSH
+    parser = PktParser()
+    found = None
+    for piece in pieces(data, feeding, trailing=b"0005x"):
+        assert found is None
+        parser.feed(piece)
+        found = parser.next_list(200_000)
+    assert found == packets
+    assert parser.next_packet() == (b"x" if feeding == "with trailing data" else None)
+
+
+@pytest.mark.parametrize("feeding", FEEDINGS)
+def test_a_list_is_limited_with_its_headers_and_its_end(feeding: str) -> None:
+    data = b"0005a0006bb0000"
+    for limit, found in ((len(data), [b"a", b"bb"]), (len(data) - 1, None)):
+        parser = PktParser()
+        for piece in pieces(data, feeding, trailing=b"0005x"):
+            parser.feed(piece)
+            last = parser.next_list(limit)
+        assert last == found
+        assert (parser.waiting >= limit) is (found is None)
+
+
 def test_a_packet_is_written() -> None:
     assert encode(b"a\n") == b"0006a\n"
     assert encode(memoryview(b"foobar")) == b"000afoobar"
