@@ -7,17 +7,19 @@ failure: so everything else is in place by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import NamedTuple
 
 from git_datareg import origins
 from git_datareg.downloads import Want, download
 from git_datareg.errors import DataregError
+from git_datareg.filtering import DEFER_FROM
 from git_datareg.globs import is_chosen
 from git_datareg.origins import Opener, Origins, Ways
 from git_datareg.pointer import Pointer
 from git_datareg.projects import Project
 from git_datareg.sources import Sources
+from git_datareg.upcoming import Expected, Upcoming
 
 #: How much comes before Git is told. More would leave the user without a word for too long,
 #: as Git shows how far it is only then; and for each answer it walks its whole list of paths.
@@ -56,6 +58,12 @@ class Bringer:
         self._started: dict[Pointer, _Started] = {}
         self._failed: list[bytes] = []
         self._faults: dict[Pointer, DataregError] = {}
+        self._upcoming: dict[str, Upcoming] = {}
+
+    def close(self) -> None:
+        """End what was begun on this machine to look ahead."""
+        for each in self._upcoming.values():
+            each.close()
 
     def wants(self, path: bytes, treeish: str | None) -> bool:
         """Whether the file's object is to be brought, by the globs of what is fetched."""
@@ -69,6 +77,43 @@ class Bringer:
             raise self._faults[pointer]
         project, sources, ways = self._at(treeish)
         origins.fetch(sources.want(pointer, path), ways, project.local.cache)
+
+    def look_ahead(
+        self, pointer: Pointer, path: bytes, treeish: str, was_asked: Container[bytes]
+    ) -> bool:
+        """Bring a small object and those that Git will ask for next; whether it came.
+
+        For a commit that is checked out whole, in the order of its paths; `was_asked` has
+        those paths that Git has asked for. What does not come is not told here.
+        """
+        if treeish not in self._upcoming:
+            self._upcoming[treeish] = Upcoming(self._at(treeish).project.repository, treeish)
+        upcoming = self._upcoming[treeish]
+        expected = upcoming.after(path, was_asked)
+        try:
+            wants = list(self._wants([Expected(path, pointer), *expected], treeish))
+        except DataregError:
+            # If it is about the file itself, it is told when that is started.
+            return False
+        if len(wants) < 2:
+            # One alone had better come with all that is delayed.
+            return False
+        project = self._at(treeish).project
+        failures = download(wants, project.local.cache, jobs=project.settings.jobs)
+        if failures:
+            # They are tried again in the end, and told; nothing else is tried twice.
+            upcoming.close()
+        return all(each.pointer != pointer for each in failures)
+
+    def _wants(self, expected: Sequence[Expected], treeish: str) -> Iterator[Want]:
+        """What is to be brought of small files; those beyond a batch are left for later."""
+        left = _BATCH_BYTES
+        for path, pointer in expected:
+            if pointer.size < DEFER_FROM and self.wants(path, treeish):
+                left -= pointer.size
+                if left < 0:
+                    return
+                yield self._at(treeish).sources.want(pointer, path)
 
     def start(self, pointer: Pointer, path: bytes, treeish: str | None) -> None:
         """Have an object brought; `path` is in a later `ready` whether it came or not.

@@ -20,6 +20,9 @@ _NEVER_POINTERS = frozenset((b".gitattributes", b".gitignore", b".gitmodules", b
 #: Content up to this many bytes is held in memory before it goes to a file.
 _HELD = 1024 * 1024
 _CHUNK = 1024 * 1024
+#: Larger files are given to git as pointers and put in place when git is done: git would
+#: hold them in memory whole.
+DEFER_FROM = 1024 * 1024
 _SHA256_LENGTH = 64
 #: The bytes of the marks of UTF-8, UTF-16 and UTF-32.
 _BYTE_ORDER_MARKS = b"\xef\xbb\xbf\xff\xfe"

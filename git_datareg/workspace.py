@@ -174,6 +174,13 @@ class Workspace:
         """Whether git may run the user's commands before it is done (rebase --exec)."""
         return os.path.isdir(os.path.join(self.places.git_dir, "rebase-merge"))
 
+    @cached_property
+    def is_first_checkout(self) -> bool:
+        """Whether nothing was checked out or added before, and what is now is not chosen by Git."""
+        from git_datareg.git import config
+
+        return not os.path.exists(self.places.index_file) and not config.is_sparse(self.repository)
+
     def content(self, pointer: Pointer) -> bytes | None:
         """The bytes of a small object, verified; None when it is not on this machine."""
         return self.local.read_whole(pointer)
@@ -274,7 +281,9 @@ class Workspace:
         return self._directory
 
     def close(self) -> None:
-        """Remove what killed processes left long ago."""
+        """Remove what killed processes left long ago, and end what helped us."""
+        if "bringer" in self.__dict__:
+            self.bringer.close()
         if "places" in self.__dict__:
             remove_leftovers(self.own_objects)
 

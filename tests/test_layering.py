@@ -39,7 +39,7 @@ LAYERS = (
     " streaming",
     # 5: operations across repositories
     "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
-    " reading recording registry repairing standing working",
+    " reading recording registry repairing standing upcoming working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
     # 7: programs
@@ -91,7 +91,7 @@ WITHIN = {
     "transfer": "layout",
     "uploads": "layout objects presence transfer",
     "adding": "filtering",
-    "bringing": "origins",
+    "bringing": "filtering origins upcoming",
     "placing": "filtering",
     "storages": "projects",
     "sources": "projects storages",

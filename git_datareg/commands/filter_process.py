@@ -17,6 +17,7 @@ from git_datareg import ui
 from git_datareg.errors import DataregError, ObjectNotFoundError, RemoteProtocolError
 from git_datareg.files import write_all
 from git_datareg.filtering import (
+    DEFER_FROM,
     Smudged,
     Spool,
     clean,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 #: What we do, of what git offers.
 _CAPABILITIES = ("clean", "smudge", "delay")
 _PIPE_SIZE = 1024 * 1024
-#: Larger files are given to git as pointers and put in place when git is done:
-#: git would hold them in memory whole.
-_DEFER_FROM = 1024 * 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +153,8 @@ class FilterProcess:
             return
         elif not self._workspace.bringer.wants(request.pathname, request.treeish):
             self._leave(request, pointer)
+        elif self._look_ahead(request, pointer) and self._give(request, pointer):
+            return
         elif request.can_delay:
             self._workspace.bringer.start(pointer, request.pathname, request.treeish)
             self._delayed[request.pathname] = (request, pointer)
@@ -179,7 +179,7 @@ class FilterProcess:
 
         False, and no answer, when it is not on this machine.
         """
-        if pointer.size < _DEFER_FROM:
+        if pointer.size < DEFER_FROM:
             content = self._workspace.content(pointer)
             if content is not None:
                 self._note(request, pointer, deferred=False)
@@ -191,6 +191,15 @@ class FilterProcess:
             self._note(request, pointer, deferred=deferred)
             self._answer(iter((pointer.encode(),)) if deferred else read_file(path))
         return path is not None
+
+    def _look_ahead(self, request: Request, pointer: Pointer) -> bool:
+        """Have what Git asks for next come at once, on the first checkout of all files."""
+        if not request.can_delay or request.treeish is None or pointer.size >= DEFER_FROM:
+            return False
+        if not self._workspace.is_first_checkout:
+            return False
+        path, asked = request.pathname, self._smudged
+        return self._workspace.bringer.look_ahead(pointer, path, request.treeish, asked)
 
     def _bring(self, request: Request, pointer: Pointer) -> None:
         """Answer with an object that is fetched now, unless it came meanwhile."""

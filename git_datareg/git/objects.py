@@ -6,8 +6,9 @@ Every question is one git process, however many objects it is about.
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from git_datareg.errors import GitError
@@ -15,6 +16,7 @@ from git_datareg.git.repository import Repository
 
 #: Below this many blobs, loose objects are what git itself would write.
 _PACK_FROM = 100
+_CHUNK = 64 * 1024
 
 
 class TreeEntry(NamedTuple):
@@ -57,6 +59,33 @@ def tree_paths(repository: Repository, treeish: str, path: bytes = b"") -> bytes
     """The paths of all files at and below `path`, sorted, each with a NUL behind it."""
     command = ["--literal-pathspecs", "ls-tree", "-r", "-z", "--name-only", "--full-tree", treeish]
     return repository.run(*command, *(["--", _text(path)] if path else []))
+
+
+def small_files(
+    repository: Repository, treeish: str, limit: int
+) -> Generator[NamedBlob, None, None]:
+    """The regular files of a tree that have at most `limit` bytes, by the bytes of their paths.
+
+    Those whose blobs a partial clone lacks are left out. Read as they are asked for; to be
+    closed by who does not take all. Ends early when git does.
+    """
+    command = ("ls-tree", "-r", "-z", "--long", "--full-tree", treeish)
+    child = repository.start(*command, may_fetch=False)
+    assert child.stdin is not None and child.stdout is not None
+    child.stdin.close()
+    try:
+        rest = b""
+        while piece := os.read(child.stdout.fileno(), _CHUNK):
+            *records, rest = (rest + piece).split(b"\0")
+            for record in records:
+                head, _, path = record.partition(b"\t")
+                mode, _, id, size = head.split()
+                if mode.startswith(b"100") and size.isdigit() and int(size) <= limit:
+                    yield NamedBlob(id.decode(), path)
+    finally:
+        child.stdout.close()
+        child.kill()
+        child.wait()
 
 
 def files_ending(repository: Repository, treeish: str, suffix: bytes) -> dict[bytes, str]:

@@ -66,10 +66,11 @@ class Repository(NamedTuple):
             extra=self._environment(None),
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, may_fetch: bool = True) -> subprocess.Popen[bytes]:
         """A running git on this repository, with pipes to and from it; its errors are not kept.
 
-        The caller ends it and waits for it.
+        The caller ends it and waits for it. Unless it `may_fetch`, what a partial clone lacks
+        is missing.
         """
         addressed = self._addressed(arguments)
         process.tell(addressed, "begun")
@@ -77,7 +78,7 @@ class Repository(NamedTuple):
             addressed,
             own=self.own,
             cwd=self.top,
-            extra=self._environment(None),
+            extra=self._environment(None if may_fetch else _NO_FETCHING),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

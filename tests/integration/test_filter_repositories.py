@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -80,6 +81,26 @@ def test_a_clone_without_checkout_and_a_checkout(source: Git, tmp_path: Path) ->
     assert not (copy.path / "large.dat").exists()
     assert copy.filter_use("checkout", "-q", "main") == (1, 0, 2 * len(LATER))
     check(copy, LATER)
+
+
+def test_a_first_checkout_looks_ahead_so_that_git_asks_once(
+    source: Git, tmp_path: Path, home: Path
+) -> None:
+    source.run("checkout", "-q", "--orphan", "many")
+    many = {f"dir{number % 3}/{number:02}.dat": data(f"file {number}") for number in range(50)}
+    for path, content in many.items():
+        source.write(path, content)
+    source.commit_all("many")
+    some, whole = (clone(source.path, tmp_path / name, "--no-checkout") for name in "ab")
+    some.run("checkout", "-q", "many", "--", ".gitattributes", "dir1/01.dat", "dir2/02.dat")
+    there = [object_file(home / "datareg-cache", each).exists() for each in many.values()]
+    assert 2 <= sum(there) <= 2 * 9
+    shutil.rmtree(home / "datareg-cache")
+    large = 2
+    starts, _, smudges = whole.filter_use("checkout", "-q", "many")
+    assert (starts, smudges) == (1, len(many) + len(LATER) + large)
+    assert {path: (whole.path / path).read_bytes() for path in many} == many
+    assert whole.status() == ""
 
 
 @pytest.mark.parametrize("options", [("--depth=1",), ("--filter=blob:none",), ("--shared",)])
