@@ -12,7 +12,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg import gitindex, processes
@@ -23,7 +23,7 @@ from git_datareg.git import config, index, objects, process
 from git_datareg.git.repository import Repository
 from git_datareg.gitindex import EntryStat
 from git_datareg.metafile import SUFFIX, is_imported
-from git_datareg.objects import ObjectDirectory
+from git_datareg.objects import ObjectDirectory, Unless
 from git_datareg.pointer import MAX_LENGTH, Pointer
 
 #: A file that was written to so shortly before may be written to again without a change of
@@ -32,6 +32,10 @@ _SETTLED_NS = 20_000_000
 #: So many files of this second are worth waiting for its end: Git would read them all again.
 _WORTH_WAITING = 500
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+#: Of a file that was stored: its number, its digest, and what `_Added` has.
+_Told = tuple[int, str, tuple[int, ...], bool, bool]
 
 
 class Selection(NamedTuple):
@@ -64,8 +68,16 @@ class _Added(NamedTuple):
         return cls(path, Pointer(Digest(digest), known.size), known, is_executable, is_settled)
 
 
-def add(repository: Repository, own: ObjectDirectory, selection: Selection, threshold: int) -> int:
+def add(
+    repository: Repository,
+    own: ObjectDirectory,
+    selection: Selection,
+    threshold: int,
+    unless: Unless,
+) -> int:
     """Stage the data files that were selected; returns how many.
+
+    Their objects are put into `own`, `unless` they need not be.
 
     Files of fewer bytes than `threshold`, and all that is not sure to become a pointer
     as it is, are left to `git add`: files of imports, pointers, what is in another
@@ -78,7 +90,8 @@ def add(repository: Repository, own: ObjectDirectory, selection: Selection, thre
     paths = _ours(repository, _selected(selection))
     if not paths:
         return 0
-    added = _stored(os.fsencode(repository.top), paths, own, max(threshold, 1))
+    top = os.fsencode(repository.top)
+    added = _stored(paths, lambda part: _each_stored(top, part, own, max(threshold, 1), unless))
     written = objects.write_blobs(repository, [each.pointer.encode() for each in added])
     ids = {each.path: id for each, id in zip(added, written, strict=True)}
     modes = _modes(repository, added)
@@ -123,27 +136,27 @@ def _ours(repository: Repository, paths: Sequence[bytes]) -> list[bytes]:
 
 
 def _stored(
-    top: bytes, paths: Sequence[bytes], own: ObjectDirectory, threshold: int
+    paths: Sequence[bytes], store: Callable[[Sequence[bytes]], Iterator[_Told]]
 ) -> list[_Added]:
     """Make objects of the files, of many in several processes; what was stored."""
     parts = processes.shares(paths)
 
     def work(part: Sequence[bytes]) -> bytes:
-        return json.dumps(list(_each_stored(top, part, own, threshold))).encode()
+        return json.dumps(list(store(part))).encode()
 
     told = processes.told_by_children(parts, work) if len(parts) > 1 else [None]
     found: list[_Added] = []
     for part, text in zip(parts, told, strict=True):
         # What a child could not do shows its fault here.
-        results = json.loads(text) if text else _each_stored(top, part, own, threshold)
+        results = json.loads(text) if text else store(part)
         found += (_Added.of(part[number], *rest) for number, *rest in results)
     return found
 
 
 def _each_stored(
-    top: bytes, paths: Sequence[bytes], own: ObjectDirectory, threshold: int
-) -> Iterator[tuple[int, str, tuple[int, ...], bool, bool]]:
-    """For each file that was stored: its number, its digest, and what `_Added` has."""
+    top: bytes, paths: Sequence[bytes], own: ObjectDirectory, threshold: int, unless: Unless
+) -> Iterator[_Told]:
+    """What to tell of each file that was stored."""
     for number, path in enumerate(paths):
         try:
             descriptor = os.open(os.path.join(top, path), _READ)
@@ -157,7 +170,7 @@ def _each_stored(
                 continue
             if before.st_size <= MAX_LENGTH and _is_pointer(os.pread(descriptor, MAX_LENGTH, 0)):
                 continue
-            pointer = own.add(descriptor, before.st_size)
+            pointer = own.add(descriptor, before.st_size, unless)
             known = EntryStat.from_stat("", before)
             if EntryStat.from_stat("", os.fstat(descriptor)) != known or pointer.size != known.size:
                 # Somebody is writing to it. The object does no harm.

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from git_datareg.digest import HEX_LENGTH, digest_of
-from git_datareg.objects import ObjectDirectory, ObjectWriter
+from git_datareg.objects import ObjectDirectory, ObjectWriter, Unless, never
 from git_datareg.pointer import MAX_LENGTH, Pointer, looks_like_pointer
 
 #: Files that tell Git or us how to work; as pointers they would tell nothing.
@@ -35,9 +35,15 @@ def is_data(path: bytes) -> bool:
 
 
 def clean(
-    spool: Spool, path: bytes, threshold: int, imported: str | None = None
+    spool: Spool,
+    path: bytes,
+    threshold: int,
+    imported: str | None = None,
+    unless: Unless = never,
 ) -> Iterator[bytes]:
-    """What Git stores for a file: a pointer to the object, which is stored then, or the data.
+    """What Git stores for a file: a pointer, or the data.
+
+    The object that a pointer is to is stored then, if it is not there, `unless` it need not be.
 
     Empty files, files below the threshold (bytes) and files that are pointers
     already stay as they are. Raises PointerError for a pointer that is not
@@ -60,7 +66,7 @@ def clean(
             return spool.content()
     elif spool.size < threshold:
         return spool.content()
-    return iter((spool.store().encode(),))
+    return iter((spool.store(unless).encode(),))
 
 
 def _blob_id(content: Iterator[bytes], size: int, like: str) -> str:
@@ -162,11 +168,11 @@ class Spool:
         """The pointer that the content has as an object."""
         return fingerprint(self._all()) if self._writer is None else self._writer.pointer
 
-    def store(self) -> Pointer:
-        """Make the content an object; returns its pointer."""
+    def store(self, unless: Unless = never) -> Pointer:
+        """Make the content an object, as `clean` says; returns its pointer."""
         if self._writer is not None:
-            return self._writer.commit()
-        return self._objects.store(self._all())
+            return self._writer.commit(unless=unless)
+        return self._objects.store(self._all(), unless)
 
     def _all(self) -> bytes:
         # Joined once: content that came in one piece is not copied at all.

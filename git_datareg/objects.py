@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple
@@ -25,8 +25,16 @@ PREFIX = "object-"
 _CHUNK = 1024 * 1024
 #: Objects are never written to again.
 MODE = 0o444
+#: Says of a pointer whether its object need not be kept here, too.
+Unless = Callable[[Pointer], bool]
 #: To open a FIFO for reading would wait for a writer.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def never(pointer: Pointer) -> bool:
+    """An `Unless` that lets every object be kept."""
+    del pointer
+    return False
 
 
 class ObjectDirectory:
@@ -118,27 +126,27 @@ class ObjectDirectory:
             raise IntegrityError(f"corrupt object {pointer.digest}: other bytes, or a part of them")
         self._put(pointer, data)
 
-    def add(self, descriptor: int, size: int) -> Pointer:
-        """Make an object of the first `size` bytes of an open file; what is there already stays.
+    def add(self, descriptor: int, size: int, unless: Unless = never) -> Pointer:
+        """Make an object of the first `size` bytes of an open file, as `store` does.
 
         Returns the pointer to the bytes that were stored: less of them when the file has
         become shorter, other ones when somebody writes to it meanwhile. Faults are as
         with a writer.
         """
         if size <= _CHUNK:
-            return self.store(os.pread(descriptor, size, 0))
+            return self.store(os.pread(descriptor, size, 0), unless)
         with _new_file(self.temporary) as file, _named(file):
             stored = files.copy_into(descriptor, file.fileno(), size)
             # Of the copy, which nobody else writes to, or cuts.
             pointer = Pointer(digest_of_file(file.fileno()), stored)
-            if self.find(pointer) is None:
+            if _lacks(self, pointer, unless):
                 _commit(file, self.path(pointer.digest))
         return pointer
 
-    def store(self, data: bytes) -> Pointer:
+    def store(self, data: bytes, unless: Unless = never) -> Pointer:
         """Make an object of bytes; what is there already stays. Faults are as with a writer."""
         pointer = Pointer(digest_of(data), len(data))
-        if self.find(pointer) is None:
+        if _lacks(self, pointer, unless):
             self._put(pointer, data)
         return pointer
 
@@ -247,7 +255,7 @@ class ObjectWriter:
             while chunk := file.read(chunk_size):
                 yield chunk
 
-    def commit(self, expected: Pointer | None = None) -> Pointer:
+    def commit(self, expected: Pointer | None = None, unless: Unless = never) -> Pointer:
         """Put the object in its place; what is there already stays if it is whole.
 
         Raises IntegrityError, and leaves nothing, when the bytes are not the
@@ -259,12 +267,17 @@ class ObjectWriter:
                 f"corrupt object {expected.digest}: got {pointer.size} bytes with the digest "
                 f"{pointer.digest}"
             )
-        if self._directory.find(pointer) is None:
+        if _lacks(self._directory, pointer, unless):
             inode = os.fstat(self._file.fileno()).st_ino
             _commit(self._file, self._directory.path(pointer.digest))
             if pointer.size > _CHUNK:
                 self._directory.has_written(pointer, inode)
         return pointer
+
+
+def _lacks(directory: ObjectDirectory, pointer: Pointer, unless: Unless) -> bool:
+    """Whether an object is to be put into a directory: it is not there, and need be."""
+    return directory.find(pointer) is None and not unless(pointer)
 
 
 def _damaged(pointer: Pointer, path: str) -> IntegrityError:

@@ -17,7 +17,13 @@ from git_datareg.files import open_regular, read_regular
 from git_datareg.filtering import Smudged
 from git_datareg.git import places
 from git_datareg.git.places import Places
-from git_datareg.objects import LocalObjects, ObjectDirectory, cache_at, remove_leftovers
+from git_datareg.objects import (
+    LocalObjects,
+    ObjectDirectory,
+    Unless,
+    cache_at,
+    remove_leftovers,
+)
 from git_datareg.pointer import Pointer
 
 if TYPE_CHECKING:
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 _HOOK_SIZE = 64 * 1024
 #: How often the lock on the index is looked at: one that was held for less is gone.
 _LOOK_SECONDS = 0.01
+#: Fewer bytes are not worth a look at Git's index.
+_WORTH_ASKING = 1024 * 1024
 SKIP_VARIABLE = "GIT_DATAREG_SKIP_SMUDGE"
 _TRUE = frozenset(("1", "true", "yes", "on"))
 
@@ -156,6 +164,11 @@ class Workspace:
         values = () if self._environ.get(settings.CACHE_VARIABLE) else config.read(self.repository)
         cache = settings.build(values, None, self._environ).cache
         return LocalObjects(self.own_objects, cache_at(cache))
+
+    @cached_property
+    def unless(self) -> Unless:
+        """Says which objects need not be put among our own."""
+        return _Unless(self)
 
     @cached_property
     def bringer(self) -> Bringer:
@@ -301,6 +314,37 @@ class Workspace:
         from git_datareg.projects import open_project
 
         return open_project(self.repository, self._environ, treeish)
+
+
+class _Unless:
+    """Says of an object that it need not be put among our own: it is nothing new.
+
+    Git's index has its pointer already, so to keep it was cared for when that got there, and
+    the cache has it. Else a file whose time stamp alone has changed would be doubled.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._bytes = 0
+
+    def __call__(self, pointer: Pointer) -> bool:
+        self._bytes += pointer.size
+        if self._bytes <= _WORTH_ASKING or self._workspace.local.cache.find(pointer) is None:
+            return False
+        from git_datareg.git import objects
+
+        return objects.blob_id(pointer.encode(), self._object_format) in self._staged
+
+    @cached_property
+    def _object_format(self) -> str:
+        return self._workspace.repository.object_format
+
+    @cached_property
+    def _staged(self) -> frozenset[str]:
+        """The ids that Git's index has."""
+        from git_datareg.git import index
+
+        return frozenset(entry.id for entry in index.entries(self._workspace.repository))
 
 
 def _says_nothing(text: bytes) -> bool:

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     # What is in bulk is staged in silence, so that -v would not name it.
     if pathspecs and not arguments.dry_run and not arguments.verbose:
         selection = Selection(pathspecs, arguments.force, arguments.update)
-        if adding.add(repository, workspace.own_objects, selection, workspace.threshold):
+        own, threshold = workspace.own_objects, workspace.threshold
+        if adding.add(repository, own, selection, threshold, workspace.unless):
             for warning in workspace.ensure_hooks():
                 ui.warn(warning)
     options = [f"--{name.replace('_', '-')}" for name in _HANDED_ON if getattr(arguments, name)]

@@ -27,7 +27,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             spool.write(chunk)
         try:
             imported = workspace.imported(path)
-            for piece in filtering.clean(spool, path, workspace.threshold, imported):
+            threshold, unless = workspace.threshold, workspace.unless
+            for piece in filtering.clean(spool, path, threshold, imported, unless):
                 write_all(1, piece)
         except DataregError as error:
             ui.report(error, path or None)

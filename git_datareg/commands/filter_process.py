@@ -133,7 +133,8 @@ class FilterProcess:
     def _clean(self, request: Request, spool: Spool) -> None:
         imported = self._workspace.imported(request.pathname)
         threshold = self._workspace.threshold
-        self._answer(clean(spool, request.pathname, threshold, imported))
+        unless = self._workspace.unless
+        self._answer(clean(spool, request.pathname, threshold, imported, unless))
         self._has_cleaned = True
 
     def _smudge(self, request: Request, spool: Spool) -> None:

@@ -23,6 +23,7 @@ from tests.support.filtered import (
 )
 from tests.support.gitrun import CommandFailed, Git, clone
 
+MIB = 1024 * 1024
 # Of different sizes: `Git.write` sets times back, so that git may not see a change without.
 OLD = {"large.dat": data("large 1", LARGE), "small.dat": data("small 1", SMALL)}
 NEW = {"large.dat": data("large 2", LARGE + 2), "sub/more.dat": data("more", LARGE + 1)}
@@ -101,6 +102,33 @@ def test_a_first_checkout_looks_ahead_so_that_git_asks_once(
     assert (starts, smudges) == (1, len(many) + len(LATER) + large)
     assert {path: (whole.path / path).read_bytes() for path in many} == many
     assert whole.status() == ""
+
+
+@pytest.mark.parametrize("command", [("status",), ("datareg", "add", "-u"), ("add", "-u")])
+def test_files_that_are_touched_in_a_clone_are_not_doubled(
+    source: Git, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    copy = clone(source.path, tmp_path / "copy")
+    for path in LATER:
+        os.utime(copy.path / path, (1, 1))
+    copy.run(*command)
+    assert copy.filter_use("status").cleans == 0
+    check(copy, LATER)
+    own = copy.path / ".git/datareg"
+    assert sum(each.stat().st_size for each in own.rglob("*") if each.is_file()) < MIB
+
+
+@pytest.mark.parametrize("command", [("datareg", "add", "."), ("add", ".")])
+def test_what_is_new_is_kept_even_if_it_is_in_the_cache(
+    source: Git, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    copy = clone(source.path, tmp_path / "copy")
+    copy.run("checkout", "-q", "origin/old")
+    assert not (copy.path / "sub/more.dat").exists()
+    for name in ("sub/more.dat", "another.dat"):
+        copy.write(name, LATER["sub/more.dat"])
+    copy.run(*command)
+    assert object_file(copy.path / ".git/datareg", LATER["sub/more.dat"]).exists()
 
 
 @pytest.mark.parametrize("options", [("--depth=1",), ("--filter=blob:none",), ("--shared",)])
