@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from git_datareg import presence
+from git_datareg import presence, processes
 from git_datareg.digest import Hasher
 from git_datareg.errors import (
     DataregError,
@@ -22,7 +22,8 @@ from git_datareg.transfer import Advance, Failure, no_progress, outcomes, thread
 from git_datareg.workers import Lane
 
 _BUFFER = 1024 * 1024
-#: An object of so many bytes may be sent in vain: it costs less than to ask for it first.
+#: An object of so many bytes is read at once, and may be sent in vain: it costs less than to
+#: ask for it first.
 _SENT_UNASKED = 64 * 1024
 
 
@@ -54,6 +55,8 @@ def upload(
         job = _Upload(pointer, path, source, storage, present, advance)
         (large if is_large else small).append(job)
     stored = 0
+    if most == 1 and jobs > 1 and not storage.storage.properties.is_remote:
+        stored, small = _left_by_children(small)
     failures = []
     # One that is sent in parts takes as many connections as it can use.
     lanes = [Lane(large, 1), Lane(small, most)]
@@ -83,6 +86,10 @@ class _Upload(NamedTuple):
         if self._is_there():
             self.advance(self.pointer.size, 1)
             return False
+        if self.pointer.size <= _SENT_UNASKED:
+            data = self.source.read_whole(self.pointer)
+            if data is not None:
+                return self._sent(io.BytesIO(data))
         path = self.source.find(self.pointer)
         if path is None and self.storage.has(self.pointer):
             self.advance(self.pointer.size, 1)
@@ -103,17 +110,27 @@ class _Upload(NamedTuple):
     def _stored(self, file: io.FileIO) -> bool:
         source = _Verified(file, self.pointer, self.advance)
         try:
-            is_new = self.storage.upload(self.pointer, source.buffered())
-            # Whole: somebody else's, or one of ours whose reply was lost.
-            if not is_new and not self.storage.has(self.pointer):
-                raise StorageUnavailableError(
-                    f"object {self.pointer.digest} was there, and is gone: {self.storage}"
-                )
+            is_new = self._put(source.buffered())
         except BaseException:
             source.advance_to(0)
             raise
         source.advance_to(self.pointer.size)
         self.advance(0, 1)
+        return is_new
+
+    def _sent(self, data: BinaryIO) -> bool:
+        """Store a small object, whose bytes are known to be right."""
+        is_new = self._put(data)
+        self.advance(self.pointer.size, 1)
+        return is_new
+
+    def _put(self, source: BinaryIO) -> bool:
+        is_new = self.storage.upload(self.pointer, source)
+        # Whole: somebody else's, or one of ours whose reply was lost.
+        if not is_new and not self.storage.has(self.pointer):
+            raise StorageUnavailableError(
+                f"object {self.pointer.digest} was there, and is gone: {self.storage}"
+            )
         return is_new
 
     def _is_there(self) -> bool:
@@ -122,9 +139,29 @@ class _Upload(NamedTuple):
             if size is not None:
                 self.storage.check_size(self.pointer, size)
             return size is not None
-        if self.storage.storage.properties.is_remote and self.pointer.size <= _SENT_UNASKED:
-            return False
-        return self.storage.has(self.pointer)
+        return self.pointer.size > _SENT_UNASKED and self.storage.has(self.pointer)
+
+
+def _left_by_children(uploads: list[_Upload]) -> tuple[int, list[_Upload]]:
+    """Store in several processes what is worth it; how many were new, and what is left."""
+    parts = processes.shares(uploads)
+    if len(parts) < 2:
+        return 0, uploads
+
+    def work(part: Sequence[_Upload]) -> bytes:
+        return b"%d" % sum(each._replace(advance=no_progress).run() for each in part)
+
+    stored = 0
+    left: list[_Upload] = []
+    for part, told in zip(parts, processes.told_by_children(parts, work), strict=True):
+        if told is None:
+            # Once more: what could not be done there shows its fault here.
+            left += part
+            continue
+        stored += int(told)
+        for each in part:
+            each.advance(each.pointer.size, 1)
+    return stored, left
 
 
 class _Verified(io.RawIOBase):

@@ -76,17 +76,17 @@ class LocalStorage(Place):
     def put(self, key: str, source: BinaryIO, size: int) -> bool:
         """See Storage."""
         self._check_writable()
-        if self.info(key) is not None:
+        path = self._path(key)
+        if os.path.isfile(path):
             return False
         with self._incoming() as file:
             self._copy(source, file, size, key)
             try:
-                self._make_directory(os.path.dirname(self._path(key)))
                 # Without sync: `flush` does it for all of them at once.
-                file.commit(self._path(key), replace=False, sync=False)
+                file.commit(path, replace=False, sync=False, make_directory=True)
             except FileExistsError as error:
                 if self.info(key) is None:
-                    raise StorageUnavailableError(f"not a file: {self._path(key)}") from error
+                    raise StorageUnavailableError(f"not a file: {path}") from error
                 return False
             except OSError as error:
                 raise self._fault(error) from error
@@ -175,7 +175,7 @@ class LocalStorage(Place):
             os.mkdir(path)
         except FileExistsError:
             return
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._check_root()
             os.makedirs(path, exist_ok=True)
 

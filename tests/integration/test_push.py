@@ -545,3 +545,25 @@ def test_a_large_first_push_stores_all(tmp_path: Path) -> None:
     done = work.run("push", str(remote.path), "main")
     assert "301 objects stored" in done.stderr
     assert objects_in(remote.path / "datareg") == {name(content) for content in contents}
+
+
+def test_one_of_very_many_that_is_nowhere_keeps_no_other_back(registry: Registry) -> None:
+    # So many small ones are stored by several processes.
+    contents = {f"many/{number:04}.dat": b"file %d" % number for number in range(1200)}
+    for path, content in contents.items():
+        registry.work.write(path, content)
+    registry.work.commit_all("many")
+    lost, held = contents["many/0700.dat"], contents["many/0001.dat"]
+    object_file(registry.work.path / ".git/datareg", lost).unlink()
+    registry.storage.joinpath("objects", name(held)[:2]).mkdir(exist_ok=True)
+    object_file(registry.storage, held).write_bytes(held)
+    before = refs_of(registry.remote)
+    said = push_fails(registry.work)
+    assert f"object {name(lost)} is neither here nor in " in said
+    assert refs_of(registry.remote) == before
+    expected = {name(content) for content in contents.values()} - {name(lost)}
+    assert expected <= objects_in(registry.storage)
+    registry.work.run("rm", "-q", "--cached", "many/0700.dat")
+    registry.work.run("add", "many/0700.dat")
+    registry.work.run("push", "--quiet")
+    assert object_file(registry.storage, lost).read_bytes() == lost
