@@ -31,6 +31,10 @@ Unless = Callable[[Pointer], bool]
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
+#: The files of large objects that this process verified as it wrote them, and their stat data.
+_written: dict[str, tuple[int, ...]] = {}
+
+
 def never(pointer: Pointer) -> bool:
     """An `Unless` that lets every object be kept."""
     del pointer
@@ -47,8 +51,6 @@ class ObjectDirectory:
     def __init__(self, root: str) -> None:
         self._root = root
         self._objects = os.path.join(root, "objects", "")
-        #: Large objects that were verified as we wrote them, and the stat data of their files.
-        self._written: dict[Pointer, tuple[int, ...]] = {}
 
     @property
     def root(self) -> str:
@@ -103,7 +105,7 @@ class ObjectDirectory:
         """Whether its file holds the object: it is read, unless it is as we have written it."""
         path = self.path(pointer.digest)
         try:
-            if pointer in self._written and _identity(os.lstat(path)) == self._written[pointer]:
+            if path in _written and _identity(os.lstat(path)) == _written[path]:
                 return True
             with open(path, "rb", buffering=0) as file:
                 return is_object(file.fileno(), pointer)
@@ -112,10 +114,11 @@ class ObjectDirectory:
 
     def has_written(self, pointer: Pointer, inode: int) -> None:
         """Remember that the file with this number was written and verified here just now."""
+        path = self.path(pointer.digest)
         with suppress(OSError):
-            now = os.lstat(self.path(pointer.digest))
+            now = os.lstat(path)
             if now.st_ino == inode:
-                self._written[pointer] = _identity(now)
+                _written[path] = _identity(now)
 
     def put(self, pointer: Pointer, data: bytes) -> None:
         """Put a small object in its place; raises IntegrityError unless the bytes are its own.
