@@ -122,7 +122,7 @@ class Spool:
 
     def __init__(self, objects: ObjectDirectory, head: bytes = b"") -> None:
         self._objects = objects
-        self._held: list[bytes | memoryview] = [head]
+        self._held = [head]
         self._size = len(head)
         self._writer: ObjectWriter | None = None
 
@@ -139,10 +139,10 @@ class Spool:
             self._writer.__exit__(kind, error, trace)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take the next piece, which must stay as it is; OSError when it can't be kept."""
+        """Take the next piece; OSError when it can't be kept."""
         self._size += len(data)
         if self._writer is None and self._size <= _HELD:
-            self._held.append(data)
+            self._held.append(bytes(data))
             return
         if self._writer is None:
             self._writer = self._objects.writer()
@@ -178,7 +178,7 @@ class Spool:
         # Joined once: content that came in one piece is not copied at all.
         if len(self._held) > 1:
             self._held = [b"".join(self._held)]
-        return bytes(self._held[0])
+        return self._held[0]
 
 
 class Smudged(NamedTuple):

@@ -262,7 +262,7 @@ class FilterProcess:
 
     def _next(self) -> protocol.Incoming:
         while (event := self._connection.next_event()) is NEED_DATA:
-            self._connection.receive_data(self._stdin.read(_PIPE_SIZE))
+            self._connection.receive_data(self._stdin.read())
         return event
 
     def _send(self, *events: protocol.Outgoing) -> None:

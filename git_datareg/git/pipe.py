@@ -13,8 +13,9 @@ _PATIENCE_MS = 250
 #: Our parent may be the shell by which git starts a filter.
 _GENERATIONS = 2
 _WRITABLE = 0o200
-#: Read at once while little comes: room for more is a mapping of its own, each time.
+#: How much is read at once while little comes, and while much does; bytes.
 _LITTLE = 64 * 1024
+_MUCH = 1024 * 1024
 
 
 class GitPipe:
@@ -30,22 +31,32 @@ class GitPipe:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        #: What is read into while much comes: fresh memory would cost more than to copy.
+        self._buffer: bytearray | None = None
         self._is_busy = False
         self._pipe = os.fstat(descriptor)
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
         self._writer = next((pid for pid in _ancestors() if self._is_held_by(pid)), None)
 
-    def read(self, size: int) -> bytes:
-        """The next bytes, at most `size`, as soon as there are any; none when git is done."""
+    def read(self) -> bytes | memoryview:
+        """The next bytes, as soon as there are any; none when git is done.
+
+        They may be gone at the next call.
+        """
         while self._writer is not None and not self._poll.poll(_PATIENCE_MS):
             # It may have written its last words since.
             if not self._is_held_by(self._writer) and not self._poll.poll(0):
                 return b""
-        size = size if self._is_busy else min(size, _LITTLE)
-        data = os.read(self._descriptor, size)
-        self._is_busy = len(data) >= min(size, _LITTLE)
-        return data
+        if not self._is_busy:
+            data = os.read(self._descriptor, _LITTLE)
+            self._is_busy = len(data) == _LITTLE
+            return data
+        if self._buffer is None:
+            self._buffer = bytearray(_MUCH)
+        count = os.readv(self._descriptor, [self._buffer])
+        self._is_busy = count >= _LITTLE
+        return memoryview(self._buffer)[:count].toreadonly()
 
     def _is_held_by(self, pid: int) -> bool:
         """Whether a process has the writing end open."""

@@ -66,8 +66,7 @@ class PktParser:
     """Cuts a stream of bytes back into packets.
 
     A payload that lies whole in one piece of input is given as a view of that
-    piece; only a packet that is split between pieces is copied, once. What is
-    kept between calls, once `next_packet` gave None, is less than one packet.
+    piece; only what is split between pieces is copied.
     """
 
     def __init__(self) -> None:
@@ -78,9 +77,8 @@ class PktParser:
     def feed(self, data: Buffer) -> None:
         """Take the next piece of the stream.
 
-        Take all packets before the next piece: what is left is copied. A caller
-        that uses its buffer again must have done so, and must be done with the
-        payloads too.
+        Its buffer may be used again when `next_packet` or `next_list` has given None, and
+        nobody uses the payloads any more. What is left when a piece is fed is copied.
         """
         if self._position < len(self._data):
             data = b"".join((memoryview(self._data)[self._position :], data))
@@ -127,6 +125,7 @@ class PktParser:
                 return found
             position += length
             found.append(bytes(data[start:position]))
+        self._data, self._position = bytes(data[self._position :]), 0
         return None
 
     @property

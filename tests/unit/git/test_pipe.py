@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,7 @@ from git_datareg.git.pipe import GitPipe
 pipe = GitPipe(0)
 os.write(2, b"r")
 found = b""
-while data := pipe.read(100):
+while data := pipe.read():
     found += data
 os.write(1, found + b"|end")
 """
@@ -37,17 +39,29 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_bytes_come_as_they_are_written(pipe: tuple[int, int]) -> None:
     reader = GitPipe(pipe[0])
-    os.write(pipe[1], b"abc")
-    assert reader.read(2) == b"ab"
-    assert reader.read(100) == b"c"
+    for data in (b"abc", b"c"):
+        os.write(pipe[1], data)
+        assert reader.read() == data
     os.close(pipe[1])
-    assert reader.read(100) == b""
-    assert reader.read(100) == b""
+    assert reader.read() == b""
+    assert reader.read() == b""
 
 
 def test_a_file_will_do() -> None:
     with open(__file__, "rb") as file:
-        assert GitPipe(file.fileno()).read(3) == b'"""'
+        assert GitPipe(file.fileno()).read().startswith(b'"""')
+
+
+def test_much_comes_through_as_well_as_little(tmp_path: Path) -> None:
+    data = random.Random(0).randbytes(5 * 1024 * 1024 + 3)
+    path = tmp_path / "much"
+    path.write_bytes(data)
+    found = bytearray()
+    with path.open("rb") as file:
+        reader = GitPipe(file.fileno())
+        while piece := reader.read():
+            found += piece
+    assert found == data
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["child", "child of a shell"])

@@ -100,6 +100,26 @@ def test_a_list_is_limited_with_its_headers_and_its_end(feeding: str) -> None:
         assert (parser.waiting >= limit) is (found is None)
 
 
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.integers(1, 20), st.booleans())
+def test_a_buffer_may_be_used_again_for_each_piece(
+    packets: list[bytes], size: int, as_list: bool
+) -> None:
+    data = b"".join(map(encode, packets)) + FLUSH
+    parser, buffer = PktParser(), bytearray(size)
+    found: list[bytes | Marker] = []
+    for start in range(0, len(data), size):
+        piece = data[start : start + size]
+        buffer[: len(piece)] = piece
+        parser.feed(memoryview(buffer)[: len(piece)])
+        if as_list:
+            found += parser.next_list(1000) or []
+        else:
+            while (packet := take(parser)) is not None:
+                found.append(packet)
+        buffer[:] = bytes(size)
+    assert found == packets + [FLUSH_PKT] * (not as_list)
+
+
 def test_a_packet_is_written() -> None:
     assert encode(b"a\n") == b"0006a\n"
     assert encode(memoryview(b"foobar")) == b"000afoobar"
