@@ -72,15 +72,16 @@ def place(
     others back. Waits for the index at most `lock_seconds`.
     """
     mtime_ns = safe_mtime(index_file)
-    updates: dict[bytes, EntryStat] = {}
     changed: list[bytes] = []
     failures: list[tuple[bytes, DataregError]] = []
     files = list(files)
-    touched = _touched_by_children(work_tree, files, mtime_ns)
+    updates = _touched_by_children(work_tree, files, mtime_ns)
     with Directory.open(work_tree) as root:
         for file in files:
+            if file.path in updates:
+                continue
             try:
-                result = touched.get(file.path) or _place_one(root, file, find, mtime_ns)
+                result = _place_one(root, file, find, mtime_ns)
             except DataregError as error:
                 failures.append((file.path, error))
             except OSError as error:
@@ -96,8 +97,8 @@ def place(
 
 def _touched_by_children(
     work_tree: str, files: Sequence[Smudged], mtime_ns: int
-) -> dict[bytes, os.stat_result]:
-    """The stat data of complete files that got their mtime in several processes, if so many are."""
+) -> dict[bytes, EntryStat]:
+    """What the index is to know of complete files, where several processes touched them."""
     parts = processes.shares([file for file in files if not file.deferred])
     if len(parts) < 2:
         return {}
@@ -108,14 +109,14 @@ def _touched_by_children(
                 _touch(root, file, mtime_ns)
 
     top = os.path.join(os.fsencode(work_tree), b"")
-    found: dict[bytes, os.stat_result] = {}
+    found: dict[bytes, EntryStat] = {}
     for part, is_done in zip(parts, processes.in_children(parts, work), strict=True):
         for file in part if is_done else ():
             with suppress(OSError):
                 now = os.lstat(top + file.path)
                 # Nothing but a child of ours, which has seen the content, gave it this one.
                 if stat.S_ISREG(now.st_mode) and now.st_mtime_ns == mtime_ns:
-                    found[file.path] = now
+                    found[file.path] = EntryStat.from_stat(file.blob, now)
     return found
 
 

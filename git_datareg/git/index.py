@@ -6,6 +6,7 @@ Stat data of single entries is `git_datareg.gitindex`'s business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from sys import intern
 from typing import NamedTuple
 
 from git_datareg.git.repository import Repository
@@ -34,12 +35,16 @@ class IndexEntry(NamedTuple):
 
 def entries(repository: Repository, paths: Sequence[bytes] = ()) -> list[IndexEntry]:
     """All entries, or those that the pathspecs `paths` (from the top, literal) match."""
-    found = []
+    return list(each_entry(repository, paths))
+
+
+def each_entry(repository: Repository, paths: Sequence[bytes] = ()) -> Iterator[IndexEntry]:
+    """As `entries`, one by one: there may be very many."""
     for record in _listed(repository, ("ls-files", "--stage", "-z", "--full-name"), paths):
         head, _, path = record.partition(b"\t")
         mode, id, stage = head.decode().split()
-        found.append(IndexEntry(mode, id, int(stage), path))
-    return found
+        # Few modes, of very many files.
+        yield IndexEntry(intern(mode), id, int(stage), path)
 
 
 def stage(
@@ -85,17 +90,19 @@ def attributes(
 def changed_in_work_tree(repository: Repository, paths: Sequence[bytes] = ()) -> list[bytes]:
     """Paths whose file differs from the index, or is gone."""
     command = ("diff-files", "-z", "--name-only", "--ignore-submodules")
-    return _listed(repository, command, paths)
+    return list(_listed(repository, command, paths))
 
 
-def _listed(repository: Repository, command: Sequence[str], paths: Sequence[bytes]) -> list[bytes]:
+def _listed(
+    repository: Repository, command: Sequence[str], paths: Sequence[bytes]
+) -> Iterable[bytes]:
     """The records that a git command prints about literal pathspecs, each once; none: all."""
     records: dict[bytes, None] = {}
     for part in _parts(paths):
         names = [path.decode("utf-8", "surrogateescape") for path in part]
         output = repository.run("--literal-pathspecs", *command, "--", *names)
         records.update(dict.fromkeys(filter(None, output.split(b"\0"))))
-    return list(records)
+    return records
 
 
 def _parts(paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
