@@ -15,6 +15,7 @@ import fcntl
 import os
 import stat
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from types import TracebackType
@@ -24,6 +25,8 @@ TEMPORARY_PREFIX = ".tmp-datareg-"
 _NAME_MAX = 255
 _RANDOM_BYTES = 12
 _BUFFER_SIZE = 1 << 20
+#: So many zeros in one piece are worth a look.
+_HOLE = 64 * 1024
 #: The most that one copy_file_range(2) moves is 0x7ffff000; stay well aligned below it.
 _RANGE_SIZE = 1 << 30
 #: _IOW(0x94, 9, int), ioctl_ficlone(2).
@@ -62,7 +65,13 @@ class TemporaryFile:
         self.discard()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Append all of `data` at the file's position; returns its length in bytes."""
+        """Append all of `data` at the file's position; returns its length in bytes.
+
+        Many zeros become a hole, which takes no room on most file systems.
+        """
+        if len(data) >= _HOLE and not data[0] and not data[-1] and bytes(data) == bytes(len(data)):
+            os.ftruncate(self._descriptor, os.lseek(self._descriptor, len(data), os.SEEK_CUR))
+            return len(data)
         return write_all(self._descriptor, data)
 
     def fileno(self) -> int:
@@ -237,13 +246,22 @@ def copy_into(src_fd: int, dst_fd: int, size: int) -> int:
     """Copy the first `size` bytes of one regular file into another, empty one.
 
     Shares the blocks where the file system can (reflink), else lets the kernel
-    copy, else reads and writes. Neither file's position is used or moved.
+    copy, else reads and writes. Holes stay holes. Neither file's position is used or moved.
     Returns the bytes copied: less than `size` only where the source ends before.
     """
-    if os.fstat(src_fd).st_size == size and _reflink(src_fd, dst_fd):
+    found = os.fstat(src_fd)
+    if found.st_size == size and _reflink(src_fd, dst_fd):
         return size
-    done = _copy_in_kernel(src_fd, dst_fd, size)
-    return done + _copy_through_memory(src_fd, dst_fd, done, size)
+    done = 0
+    for start, end in _extents(src_fd, found, size):
+        done = start + _copy_in_kernel(src_fd, dst_fd, start, end)
+        done += _copy_through_memory(src_fd, dst_fd, done, end)
+        if done < end:
+            return done
+    end = min(size, os.fstat(src_fd).st_size)
+    if done < end:
+        os.ftruncate(dst_fd, end)
+    return max(done, end)
 
 
 def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> int:
@@ -374,31 +392,56 @@ def _reflink(src_fd: int, dst_fd: int) -> bool:
     return True
 
 
-def _copy_in_kernel(src_fd: int, dst_fd: int, size: int) -> int:
-    """Copy by copy_file_range(2) as far as it goes; returns the bytes copied.
+def _extents(descriptor: int, found: os.stat_result, size: int) -> Iterator[tuple[int, int]]:
+    """Where data is in the first `size` bytes of a file; all of it, if holes can't be told."""
+    if found.st_blocks * 512 >= found.st_size:
+        yield 0, size
+        return
+    at = 0
+    try:
+        # Opened once more: to look for data moves the position.
+        looking = os.open(f"/dev/fd/{descriptor}", os.O_RDONLY)
+    except OSError:
+        yield 0, size
+        return
+    try:
+        while at < size:
+            start = os.lseek(looking, at, os.SEEK_DATA)
+            at = min(size, os.lseek(looking, start, os.SEEK_HOLE))
+            if start < at:
+                yield start, at
+    except OSError as error:
+        # There is no more data, or the file system can't tell.
+        if error.errno != errno.ENXIO:
+            yield at, size
+    finally:
+        os.close(looking)
+
+
+def _copy_in_kernel(src_fd: int, dst_fd: int, start: int, end: int) -> int:
+    """Copy from `start` to `end` by copy_file_range(2) as far as it goes; returns the bytes copied.
 
     What stops it (EXDEV, EINVAL, ENOSYS, EOPNOTSUPP, or a 0 where the file
     system is wrong about the end) is left to the ordinary copy, which meets
     again every fault that matters, such as ENOSPC.
     """
-    done = 0
+    at = start
     try:
-        while done < size:
-            count = min(size - done, _RANGE_SIZE)
-            copied = os.copy_file_range(src_fd, dst_fd, count, done, done)
+        while at < end:
+            copied = os.copy_file_range(src_fd, dst_fd, min(end - at, _RANGE_SIZE), at, at)
             if not copied:
                 break
-            done += copied
+            at += copied
     except (OSError, AttributeError):
-        return done
-    return done
+        return at - start
+    return at - start
 
 
-def _copy_through_memory(src_fd: int, dst_fd: int, start: int, size: int) -> int:
-    """Copy the bytes from `start` up to `size`; returns how many there were."""
+def _copy_through_memory(src_fd: int, dst_fd: int, start: int, end: int) -> int:
+    """Copy the bytes from `start` up to `end`; returns how many there were."""
     at = start
-    while at < size:
-        block = os.pread(src_fd, min(size - at, _BUFFER_SIZE), at)
+    while at < end:
+        block = os.pread(src_fd, min(end - at, _BUFFER_SIZE), at)
         if not block:
             break
         while block:

@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk: Path) -> N
     target = small_disk / "file"
     target.write_bytes(b"old")
     with pytest.raises(OSError) as fault:
-        write_atomically(str(target), bytes(2 * MIB))
+        write_atomically(str(target), b"x" * (2 * MIB))
     assert fault.value.errno == errno.ENOSPC
     assert target.read_bytes() == b"old"
     assert os.listdir(small_disk) == ["file"]
@@ -688,3 +688,48 @@ def test_a_file_that_becomes_a_fifo_before_it_is_opened_is_not_waited_for(
     with pytest.raises(IsADirectoryError):
         files.open_regular(str(tmp_path / "fifo"))
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+#: Data and holes: where they are, in MiB, of a file of 8 MiB.
+HOLES = {
+    "all data": [(0, 8)],
+    "all hole": [],
+    "a hole in the middle": [(0, 1), (6, 8)],
+    "a hole at both ends": [(3, 4)],
+    "several": [(1, 2), (3, 4), (5, 8)],
+}
+
+
+def with_holes(path: Path, extents: list[tuple[int, int]]) -> bytes:
+    content = bytearray(8 * MIB)
+    with path.open("wb") as file:
+        file.truncate(len(content))
+        for start, end in extents:
+            data = b"x" * (end - start) * MIB
+            os.pwrite(file.fileno(), data, start * MIB)
+            content[start * MIB : end * MIB] = data
+    return bytes(content)
+
+
+@pytest.mark.parametrize("extents", HOLES.values(), ids=HOLES)
+@pytest.mark.parametrize("size", [8 * MIB, 9 * MIB, 7 * MIB + 5, 3])
+def test_a_copy_has_the_same_bytes_and_keeps_holes(
+    tmp_path: Path, extents: list[tuple[int, int]], size: int
+) -> None:
+    content = with_holes(tmp_path / "a", extents)
+    with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("w+b") as copy:
+        source.seek(5)
+        assert files.copy_into(source.fileno(), copy.fileno(), size) == min(size, len(content))
+        assert os.lseek(source.fileno(), 0, os.SEEK_CUR) == 5
+    assert (tmp_path / "b").read_bytes() == content[:size]
+    assert (tmp_path / "b").stat().st_blocks <= (tmp_path / "a").stat().st_blocks
+
+
+def test_zeros_are_written_as_a_hole(tmp_path: Path) -> None:
+    pieces = [b"x" * MIB, bytes(MIB), b"y", bytes(3 * MIB), bytes(3)]
+    with files.new_file(str(tmp_path)) as file:
+        for piece in pieces:
+            assert file.write(memoryview(piece)) == len(piece)
+        file.commit(str(tmp_path / "a"))
+    assert (tmp_path / "a").read_bytes() == b"".join(pieces)
+    assert (tmp_path / "a").stat().st_blocks * 512 < 2 * MIB
