@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from git_datareg import files
+from git_datareg.copying import copy_into
 from git_datareg.digest import Digest, Hasher, digest_of, digest_of_file
 from git_datareg.errors import IntegrityError, UsageError
 from git_datareg.pointer import Pointer
@@ -139,9 +140,9 @@ class ObjectDirectory:
         if size <= _CHUNK:
             return self.store(os.pread(descriptor, size, 0), unless)
         with _new_file(self.temporary) as file, _named(file):
-            stored = files.copy_into(descriptor, file.fileno(), size)
+            stored = copy_into(descriptor, file.fileno(), size)
             # Of the copy, which nobody else writes to, or cuts.
-            pointer = Pointer(digest_of_file(file.fileno()), stored)
+            pointer = Pointer(digest_of_file(file.fileno(), stored), stored)
             if _lacks(self, pointer, unless):
                 _commit(file, self.path(pointer.digest))
         return pointer
@@ -165,10 +166,8 @@ class ObjectDirectory:
         """
         with open(path, "rb", buffering=0) as source, _new_file(self.temporary) as file:
             # What was copied is hashed, so it does not matter what the source is by now.
-            size = files.copy_into(
-                source.fileno(), file.fileno(), os.fstat(source.fileno()).st_size
-            )
-            if size != pointer.size or digest_of_file(file.fileno()) != pointer.digest:
+            size = copy_into(source.fileno(), file.fileno(), os.fstat(source.fileno()).st_size)
+            if size != pointer.size or digest_of_file(file.fileno(), size) != pointer.digest:
                 raise _damaged(pointer, path)
             inode = os.fstat(file.fileno()).st_ino
             _commit(file, self.path(pointer.digest))

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import cast
 
-from git_datareg import delivery, registry, streaming
-from git_datareg import files as files_module
+from git_datareg import copying, delivery, files, registry, streaming
 from git_datareg.errors import DataregError, StorageUnavailableError
 from git_datareg.objects import LocalObjects
 from git_datareg.registry import Source, SourceFile
@@ -66,13 +65,13 @@ class SourceReader:
         replaced. Raises OSError for the target.
         """
         mode = 0o777 if file.mode == "100755" else 0o666
-        with files_module.new_file(os.path.dirname(path) or ".", mode=mode) as new:
+        with files.new_file(os.path.dirname(path) or ".", mode=mode) as new:
             if content is not None:
                 new.write(content)
             else:
                 with self.open(file, whole=True) as stream:
                     if file.pointer is not None:
-                        files_module.copy_into(stream.fileno(), new.fileno(), file.size)
+                        copying.copy_into(stream.fileno(), new.fileno(), file.size)
                     else:
                         new.write(stream.read())
             new.commit(path, sync=False)

@@ -12,8 +12,9 @@ import os
 from contextlib import suppress
 from types import TracebackType
 
+from git_datareg.copying import copy_into
 from git_datareg.errors import UnsafePathError
-from git_datareg.files import copy_into, write_all
+from git_datareg.files import write_all
 from git_datareg.worktree import check_relative_path, check_symlink_name
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW

@@ -17,7 +17,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
-from git_datareg import files
+from git_datareg import copying, files
 from git_datareg.digest import Hasher
 from git_datareg.downloads import Want, fetch
 from git_datareg.errors import (
@@ -403,7 +403,7 @@ def _named(descriptor: int, size: int, directory: str) -> files.TemporaryFile:
         os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=place, follow_symlinks=True)
     except OSError:
         copy = files.new_file(directory, PREFIX)
-        files.copy_into(descriptor, copy.fileno(), size)
+        copying.copy_into(descriptor, copy.fileno(), size)
         return copy
     finally:
         os.close(place)

@@ -17,8 +17,9 @@ import stat
 from collections.abc import Callable
 from types import TracebackType
 
+from git_datareg.copying import copy_into
 from git_datareg.errors import UnsafePathError
-from git_datareg.files import copy_into, move_new, temporary_name, write_all
+from git_datareg.files import move_new, temporary_name, write_all
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

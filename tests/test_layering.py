@@ -30,7 +30,7 @@ LAYERS = (
     # 1: values, pure
     "attributes digest gitconfig globs location login metafile pointer sshurl symlinks trust",
     # 2: edges
-    "files git git.* gitindex processes protocol protocol.* removal signals staging storage"
+    "copying files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
     "arriving downloads embedding layout lookups objects presence settings transfer uploads",
@@ -79,10 +79,10 @@ WITHIN = {
     "storage.handles": "protocol.sftp storage.channel storage.pieces",
     "storage.sftp": "git git.ssh protocol.sftp storage.channel storage.handles storage.place",
     "processes": "files signals",
-    "staging": "files worktree",
+    "staging": "copying files worktree",
     "removal": "files",
     "targets": "files removal",
-    "worktree": "files",
+    "worktree": "copying files",
     "layout": "objects",
     "arriving": "objects",
     "downloads": "arriving layout objects transfer",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from git_datareg import files
+from git_datareg import files, objects
 from git_datareg.digest import digest_of
 from git_datareg.errors import IntegrityError, UsageError
 from git_datareg.objects import (
@@ -195,7 +195,7 @@ def test_a_full_disk_is_named_when_a_file_is_added(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "file").write_bytes(bytes(size))
-    monkeypatch.setattr(files, "copy_into", full)
+    monkeypatch.setattr(objects, "copy_into", full)
     monkeypatch.setattr(files, "write_all", full)
     with (tmp_path / "file").open("rb") as file, pytest.raises(OSError) as caught:
         directory.add(file.fileno(), size)
