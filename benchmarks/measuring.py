@@ -11,9 +11,13 @@ import os
 import platform
 import random
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 MIB = 1024 * 1024
 _CONFIG = """\
@@ -26,6 +30,40 @@ _CONFIG = """\
 \tauto = 0
 """
 _DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
+
+#: Small itself: Linux counts what starts a program to the memory of that program.
+_LAUNCHER = """
+import os, sys, time
+directory, log, *words = sys.argv[1:]
+file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+start = time.perf_counter()
+if not (child := os.fork()):
+    os.chdir(directory)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.execvp(words[0], words)
+_, status, used = os.wait4(child, 0)
+seconds = time.perf_counter() - start
+print(status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
+class Costs(NamedTuple):
+    """What a step costs."""
+
+    #: By the clock.
+    seconds: float
+    #: Of all processors.
+    processor: float
+    #: Of the largest process.
+    mib: float
+
+    def __add__(self, other: object) -> Costs:
+        """Both, one after the other."""
+        assert isinstance(other, Costs)
+        seconds, processor = self.seconds + other.seconds, self.processor + other.processor
+        return Costs(seconds, processor, max(self.mib, other.mib))
+
 
 #: Seconds by step and tool (or column), one number per run.
 Times = dict[str, dict[str, list[float]]]
@@ -63,6 +101,23 @@ def call(
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(words)}: {done.stderr.decode(errors='replace')[-1000:]}")
     return done.stdout
+
+
+def measured(command: Sequence[str | Path], directory: Path, env: Mapping[str, str]) -> Costs:
+    """Run a program to its end, and measure it with all its children; see `call`."""
+    os.sync()
+    words = [str(word) for word in command]
+    with tempfile.NamedTemporaryFile() as log:
+        launched = [sys.executable, "-IS", "-c", _LAUNCHER, directory, log.name, *words]
+        told = call(launched, directory, env).split()
+        if told[0] != b"0":
+            raise SystemExit(f"{' '.join(words)}: {log.read().decode(errors='replace')[-1000:]}")
+    return Costs(*map(float, told[1:]))
+
+
+def median_of(costs: Sequence[Costs]) -> Costs:
+    """The median of each of them."""
+    return Costs(*map(median, zip(*costs, strict=True)))
 
 
 def timed(step: Callable[[], object]) -> float:

@@ -60,7 +60,7 @@ def _tables(text: str) -> list[tuple[str, Rows]]:
     for section in text.split("\n## ")[1:]:
         title, *lines = section.splitlines()
         table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
-        if not table or "ms" in section.partition("|---")[2]:
+        if not table or " ms" in section.partition("|---")[2] or title.endswith("in short"):
             continue
         header, _, *body = table
         rows: Rows = {}

@@ -1,4 +1,4 @@
-"""Times git-datareg beside plain git, git-lfs, dvc and s5cmd; prints the medians as tables.
+"""Measures git-datareg beside plain git, its peers and bare copies; prints medians as tables.
 
 Wants a quiet machine; compare the ratios, which travel better than seconds.
 """
@@ -69,13 +69,22 @@ def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     )
     dvc = arguments.dvc.absolute() if arguments.dvc is not None else None
     tools = keeping.at_hand(dvc)
+    slow_runs = min(arguments.runs, arguments.dvc_runs)
     for each in workloads:
-        times = keeping.measure(each, tools, arguments.runs, scratch, dvc)
-        yield from keeping.tables(times, f"Keeping data in Git: {each.name}")
+        figures = keeping.measure(each, tools, arguments.runs, scratch, dvc, slow_runs=slow_runs)
+        yield from keeping.tables(figures, f"Keeping {each.name} in Git")
+    yield from (
+        "",
+        "In a cell: seconds by the clock, seconds of all processors, MiB of the largest",
+    )
+    yield "process. Clones are cold but for the last line. git-annex keeps symlinks in the work tree"
+    yield "(its default), so it neither reads nor copies files when they are touched or checked out."
+    if slow_runs < arguments.runs:
+        yield f"Runs of dvc and git-annex: {slow_runs}."
     lacking = [each.name for each in keeping.TOOLS if each not in tools]
     if lacking:
         yield from ("", f"Not installed here: {', '.join(lacking)}.")
-    yield from keeping.tables(keeping.start_up(scratch), "Start-up", unit="ms")
+    yield from keeping.start_up_table(keeping.start_up(scratch))
 
 
 def _arguments() -> argparse.Namespace:
@@ -89,7 +98,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stored-mib", type=int, default=1024, help="one large (default: 1024)")
     parser.add_argument("--mib", type=int, default=512, help="the large file's MiB (default: 512)")
     parser.add_argument("--dvc", type=Path, help="the dvc to compare with; without: left out")
-    parser.add_argument("--dvc-runs", type=int, default=1, help="runs of dvc (default: 1)")
+    parser.add_argument(
+        "--dvc-runs", type=int, default=1, help="runs of dvc, and of annex (default: 1)"
+    )
     parser.add_argument("--directory", help="where to work (default: the temporary directory)")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} too")
     return parser.parse_args()

@@ -17,14 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from measuring import call, check_same, environment, table, write_file, write_files
+from measuring import Costs, call, check_same, environment, measured, table, write_file, write_files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support.nginx import Nginx, serve
 from tests.support.s3server import S3Server, S3Servers
 
-#: What a step costs: seconds by the clock, seconds of processors, MiB of memory at most.
-Costs = tuple[float, float, float]
 #: By step and tool, one of each run.
 Figures = dict[str, dict[str, list[Costs]]]
 
@@ -47,23 +45,6 @@ def move(name):
         client.download_file(bucket, prefix + name, path)
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(move, names))
-"""
-
-
-#: Small itself: Linux counts what starts a program to the memory of that program.
-_LAUNCHER = """
-import os, sys, time
-directory, log, *words = sys.argv[1:]
-file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-start = time.perf_counter()
-if not (child := os.fork()):
-    os.chdir(directory)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.execvp(words[0], words)
-_, status, used = os.wait4(child, 0)
-seconds = time.perf_counter() - start
-print(status, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 """
 
 
@@ -95,15 +76,7 @@ class Place:
 
     def run(self, command: Sequence[str | Path], at: Path | None = None) -> Costs:
         """Run a program to its end, and measure it with all its children."""
-        os.sync()
-        log = self.directory / "log"
-        words = [str(word) for word in command]
-        launched = [sys.executable, "-IS", "-c", _LAUNCHER, at or self.directory, log, *words]
-        told = call(launched, self.directory, self.env).split()
-        if told[0] != b"0":
-            raise SystemExit(f"{' '.join(words)}: {log.read_text(errors='replace')[-1000:]}")
-        seconds, cpu, memory = map(float, told[1:])
-        return seconds, cpu, memory
+        return measured(command, at or self.directory, self.env)
 
 
 #: A tool's steps, each with its name: up, down.
