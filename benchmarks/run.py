@@ -19,6 +19,12 @@ from measuring import MIB, heading
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/latest.md"
 
 
+_NOTES = """\
+Clones are cold but for those "again". git-annex keeps symlinks in the work tree (its default),
+so it neither reads nor copies files when they are touched or checked out: there, and where dvc
+has only its metafiles in Git (commit), they are no peers. dvc's status is `dvc status`."""
+
+
 def main() -> int:
     """Run it all, and print the tables."""
     arguments = _arguments()
@@ -44,8 +50,8 @@ def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     if arguments.dvc is not None and arguments.dvc.exists():
         tools.append(consuming.dvc(arguments.dvc.absolute()))
     dvc_runs = min(arguments.runs, arguments.dvc_runs)
-    times = consuming.measure(tools, size, arguments.runs, scratch, dvc_runs=dvc_runs)
-    yield from consuming.tables(times, size)
+    figures = consuming.measure(tools, size, arguments.runs, scratch, dvc_runs=dvc_runs)
+    yield from consuming.tables(figures, size)
     if len(tools) > 1 and dvc_runs < arguments.runs:
         yield f"Runs of dvc: {dvc_runs}."
 
@@ -73,12 +79,7 @@ def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     for each in workloads:
         figures = keeping.measure(each, tools, arguments.runs, scratch, dvc, slow_runs=slow_runs)
         yield from keeping.tables(figures, f"Keeping {each.name} in Git")
-    yield from (
-        "",
-        "In a cell: seconds by the clock, seconds of all processors, MiB of the largest",
-    )
-    yield "process. Clones are cold but for the last line. git-annex keeps symlinks in the work tree"
-    yield "(its default), so it neither reads nor copies files when they are touched or checked out."
+    yield from ("", _NOTES)
     if slow_runs < arguments.runs:
         yield f"Runs of dvc and git-annex: {slow_runs}."
     lacking = [each.name for each in keeping.TOOLS if each not in tools]
