@@ -32,7 +32,8 @@ largest process. The same as a picture: [latest.png](latest.png). Where the time
 _NOTES = """\
 Clones are cold but for those "again". git-annex keeps symlinks in the work tree (its default),
 so it neither reads nor copies files when they are touched or checked out: there, and where dvc
-has only its metafiles in Git (commit), they are no peers. dvc's status is `dvc status`."""
+has only its metafiles in Git (commit), they are no peers. dvc's status is `dvc status`.
+git-lfs pushes to a directory on the same file system by hard links, and copies no byte."""
 
 
 def main() -> int:
@@ -57,6 +58,7 @@ def main() -> int:
 def _peers(arguments: argparse.Namespace) -> Iterator[str]:
     """With which versions ours is compared."""
     programs = arguments.dvc.absolute().parent if arguments.dvc is not None else Path()
+    found = []
     for name, command in (
         ("git-lfs", ["git-lfs", "version"]),
         ("git-annex", ["git-annex", "version", "--raw"]),
@@ -66,7 +68,9 @@ def _peers(arguments: argparse.Namespace) -> Iterator[str]:
         if shutil.which(command[0]):
             done = subprocess.run(command, capture_output=True, check=True, text=True)
             version = re.search(r"\d[\w.]*", done.stdout)
-            yield f"Beside {name} {version[0] if version else ''}."
+            found.append(f"{name} {version[0] if version else ''}")
+    if found:
+        yield f"Beside {', '.join(found)}."
 
 
 def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
