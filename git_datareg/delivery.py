@@ -19,6 +19,7 @@ from git_datareg.errors import (
     UnsafePathError,
     UsageError,
 )
+from git_datareg.gitindex import EntryStat
 from git_datareg.objects import LocalObjects
 from git_datareg.origins import Origins
 from git_datareg.registry import Source, SourceFile
@@ -133,10 +134,10 @@ def build(
     *,
     mtime_ns: int | None = None,
     kept: Mapping[bytes, str] | None = None,
-) -> dict[bytes, os.stat_result]:
+) -> dict[bytes, EntryStat]:
     """Write files below a new directory `new`, or the one with an empty path as `new` itself.
 
-    Returns the stat data of each. `kept` names, by path, files that are here
+    Returns the stat data of each, without ids. `kept` names, by path, files that are here
     already with the right content; they are linked in, not written again.
     """
     data = [each for each in files if each.pointer is not None or each.path in (kept or {})]
@@ -147,14 +148,15 @@ def build(
             if linked is None and each.pointer is not None:
                 linked = _write_data(tree, source, each, local, mtime_ns)
             if linked is not None:
-                results[each.path] = linked
+                results[each.path] = EntryStat.from_stat("", linked)
         plain = [each for each in files if each.path not in results]
         by_blob: dict[str, list[SourceFile]] = {}
         for each in plain:
             by_blob.setdefault(each.blob, []).append(each)
         for blob, content in registry.contents(source, plain):
             for each in by_blob[blob]:
-                results[each.path] = _write_plain(tree, each, content, mtime_ns)
+                written = _write_plain(tree, each, content, mtime_ns)
+                results[each.path] = EntryStat.from_stat("", written)
     return results
 
 
@@ -164,7 +166,7 @@ def _built_by_children(
     local: LocalObjects,
     mtime_ns: int | None,
     kept: Mapping[bytes, str],
-) -> dict[bytes, os.stat_result]:
+) -> dict[bytes, EntryStat]:
     """Write data files, or link what is kept, in several processes; nothing where that can't be."""
     parts = processes.shares(data)
     if len(parts) < 2:
@@ -181,7 +183,7 @@ def _built_by_children(
         remove_tree(new)
         return {}
     top = os.fsencode(new) + b"/"
-    return {each.path: os.lstat(top + each.path) for each in data}
+    return {each.path: EntryStat.from_stat("", os.lstat(top + each.path)) for each in data}
 
 
 def _linked(tree: Staging, path: bytes, existing: str | None) -> os.stat_result | None:

@@ -11,6 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
@@ -49,20 +50,26 @@ class EntryStat(NamedTuple):
         """The stat data of a file that was found to hold `oid`."""
         return cls(
             oid,
-            result.st_mtime_ns,
+            _one(result.st_mtime_ns),
             result.st_ctime_ns,
-            result.st_dev,
+            _one(result.st_dev),
             result.st_ino,
-            result.st_uid,
-            result.st_gid,
+            _one(result.st_uid),
+            _one(result.st_gid),
             result.st_size,
         )
+
+
+@lru_cache(maxsize=64)
+def _one(number: int) -> int:
+    """The same number, and the same object for many files: there may be a million."""
+    return number
 
 
 class Patched(NamedTuple):
     """An index after `patch`, and the paths that are as they were."""
 
-    data: bytes
+    data: bytes | bytearray
     missed: frozenset[bytes]
 
 
@@ -143,7 +150,7 @@ def _patch(data: bytes, updates: Mapping[bytes, EntryStat], since: int) -> tuple
         with memoryview(buffer) as view:
             checksum = _digest(view[: -len(checksum)], hex_size)
         buffer[-len(checksum) :] = checksum
-    return Patched(bytes(buffer), frozenset(updates.keys() - walk.places.keys())), walk.racy
+    return Patched(buffer, frozenset(updates.keys() - walk.places.keys())), walk.racy
 
 
 def _checksum(data: bytes, hex_size: int) -> bytes:

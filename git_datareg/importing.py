@@ -201,7 +201,6 @@ def _bring_about(
             place.put_back()
             raise
         new_metafile.commit(target.file + SUFFIX)
-    # A kept file had two names until now; to lose one has moved its ctime.
     recording.refresh(target, entries, results)
     return _changes(before, entries, fetched)
 

@@ -112,9 +112,9 @@ def stage(
 def refresh(
     target: Target,
     entries: Mapping[bytes, tuple[str, str]],
-    results: Mapping[bytes, os.stat_result],
+    results: dict[bytes, EntryStat],
 ) -> None:
-    """Give the staged files' entries the stat data of what was written.
+    """Give the staged files' entries the stat data of what was written; `results` is empty then.
 
     So that git neither reads them again nor asks the filter. Files that
     somebody has written to since are left for git to look at, and so is all
@@ -127,21 +127,16 @@ def refresh(
 def _current(
     target: Target,
     entries: Mapping[bytes, tuple[str, str]],
-    results: Mapping[bytes, os.stat_result],
+    results: dict[bytes, EntryStat],
 ) -> Iterator[tuple[bytes, EntryStat]]:
     """The stat data that files have now, of those that nobody has written to since."""
     top = os.fsencode(target.repository.top)
-    for relative, was in results.items():
+    while results:
+        # Each is let go of at once: there may be a million.
+        relative, was = results.popitem()
         path = target.path_of(relative)
-        if was.st_nlink == 1:
-            # If somebody has written to it since, git sees that its stat data is another.
-            yield path, EntryStat.from_stat(entries[path][1], was)
-            continue
         with suppress(OSError):
-            now = os.lstat(os.path.join(top, path))
-            if (now.st_mtime_ns, now.st_size, now.st_ino) == (
-                was.st_mtime_ns,
-                was.st_size,
-                was.st_ino,
-            ):
-                yield path, EntryStat.from_stat(entries[path][1], now)
+            now = EntryStat.from_stat(entries[path][1], os.lstat(os.path.join(top, path)))
+            # A kept file had another name until now, and its ctime has moved.
+            if (now.mtime_ns, now.size, now.ino) == (was.mtime_ns, was.size, was.ino):
+                yield path, now

@@ -17,6 +17,8 @@ from git_datareg.projects import Project
 from git_datareg.standing import Report
 from git_datareg.workspace import Workspace
 
+#: Rows of what was found, by what is said of them.
+_Found = dict[str, list[dict[str, object]]]
 _TITLES = {
     "staged": "staged data, to be committed",
     "changed": "changed data, not staged",
@@ -38,19 +40,14 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
     """Say how the data files stand; nothing is changed."""
     project = workspace.project
     working.require_work_tree(project.repository)
-    files = working.in_index(project.repository)
     failures: list[DataregError] = []
-    found: dict[str, list[dict[str, object]]] = {
-        "staged": [{"path": os.fsdecode(path)} for path in working.staged(project, files)],
-        "changed": [{"path": os.fsdecode(path)} for path in working.changed(project, files)],
-        "missing": [_row(each) for each in working.unplaced(project, files)],
-        "unpushed": _unpushed(project),
-        "imports": _imports(workspace, failures, ask=arguments.fetch),
-    }
+    tracked, found = _here(project)
+    found["unpushed"] = _unpushed(project)
+    found["imports"] = _imports(workspace, failures, ask=arguments.fetch)
     if arguments.json:
         put_json(found)
     else:
-        put(_text(found, len(files)))
+        put(_text(found, tracked))
     for warning in project.settings.warnings:
         ui.warn(warning)
     if len(failures) == 1:
@@ -60,6 +57,16 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
             f"{len(failures)} imports could not be looked at", failures=tuple(failures)
         )
     return 0
+
+
+def _here(project: Project) -> tuple[int, _Found]:
+    """How many data files there are, and how they stand in index and work tree."""
+    files = working.in_index(project.repository)
+    return len(files), {
+        "staged": [{"path": os.fsdecode(path)} for path in working.staged(project, files)],
+        "changed": [{"path": os.fsdecode(path)} for path in working.changed(project, files)],
+        "missing": [_row(each) for each in working.unplaced(project, files)],
+    }
 
 
 def _row(each: working.DataFile) -> dict[str, object]:
@@ -115,7 +122,7 @@ def _import_row(target: Target) -> dict[str, object]:
     }
 
 
-def _text(found: dict[str, list[dict[str, object]]], tracked: int) -> str:
+def _text(found: _Found, tracked: int) -> str:
     lines = [f"{ui.count(tracked, 'data file')} tracked"]
     for key, title in _TITLES.items():
         rows = found[key]

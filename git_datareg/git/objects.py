@@ -9,6 +9,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from sys import intern
 from typing import NamedTuple
 
 from git_datareg.errors import GitError
@@ -265,8 +266,10 @@ def _parse_tree(output: bytes) -> list[TreeEntry]:
     for record in output.split(b"\0"):
         if record:
             head, _, path = record.partition(b"\t")
-            mode, kind, id, size = head.decode().split()
-            entries.append(TreeEntry(mode, kind, id, int(size) if size.isdigit() else None, path))
+            mode, kind, id, text = head.decode().split()
+            size = int(text) if text.isdigit() else None
+            # Few modes and kinds, of very many files.
+            entries.append(TreeEntry(intern(mode), intern(kind), id, size, path))
     return entries
 
 
