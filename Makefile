@@ -21,7 +21,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
 export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 
 .DEFAULT_GOAL := test
-.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage clouds bench peers man clean
+.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage clouds bench profile peers man clean
 
 # The tools and the package, apart from the system's Python. The scripts are
 # copied on installation, so a change to them calls for a new one.
@@ -98,6 +98,10 @@ clouds: $(READY)
 bench: $(READY) servers peers
 	$(RUN) python benchmarks/run.py --dvc $(PEERS)/bin/dvc $(ARGS)
 	-$(PEERS)/bin/python benchmarks/plot.py docs/benchmarks/latest.md
+
+# Where the time goes, as a section of docs/benchmarks/profiles.md with LABEL as title.
+profile: $(READY)
+	$(RUN) python benchmarks/profiling.py --label "$(or $(LABEL),after)" --write $(ARGS)
 
 # What figures are compared with, apart from our tools; without it the rest is measured.
 peers:

@@ -10,19 +10,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
 from measuring import (
     MIB,
-    Times,
+    Costs,
+    Figures,
+    Line,
     call,
     check_same,
+    costs_table,
     environment,
-    table,
-    timed,
+    measured,
+    medians,
+    short_table,
     write_file,
     write_files,
 )
@@ -34,12 +36,11 @@ _PER_FOLDER = 1000
 _ONE = "data/000/00000.bin"
 _LARGE = "large.bin"
 _COLD, _WARM = "cold", "warm"
-_COLUMNS = ("git-datareg", "dvc", "ratio")
-
+_OURS, _FLOOR = "git-datareg", "cp -r"
 
 Command = tuple[str, ...]
-#: What is timed; it is told the environment, and whether it is cold or warm.
-_Step = Callable[[Mapping[str, str], str], None]
+#: What is measured; it is told the environment, and whether it is cold or warm.
+_Step = Callable[[Mapping[str, str], str], Costs]
 
 
 class Tool(NamedTuple):
@@ -72,7 +73,7 @@ def datareg() -> Tool:
     """Ours, as `git datareg` on PATH."""
     init = (("init",), ("track", "data/**", _LARGE))
     python = Path(sys.executable)
-    return Tool("git-datareg", ("git", "datareg"), (), "", python, "git_datareg", init, (), ())
+    return Tool(_OURS, ("git", "datareg"), (), "", python, "git_datareg", init, (), ())
 
 
 def dvc(program: Path) -> Tool:
@@ -107,6 +108,16 @@ class Registry(NamedTuple):
         """Run the tool; returns its output."""
         return call([*self.tool.program, *words], directory, env)
 
+    def measured(
+        self,
+        words: Sequence[str],
+        directory: Path,
+        env: Mapping[str, str],
+        output: Path | None = None,
+    ) -> Costs:
+        """Run the tool; see `measured`."""
+        return measured([*self.tool.program, *words], directory, env, output)
+
 
 def prepare(tool: Tool, size: Size, old: Path, new: Path, place: Path) -> Registry:
     """Publish the files of `old`, then those of `new`, in a registry below `place`."""
@@ -135,8 +146,8 @@ def prepare(tool: Tool, size: Size, old: Path, new: Path, place: Path) -> Regist
     return registry
 
 
-def steps(registry: Registry, run: str, size: Size) -> Iterator[tuple[str, str, float]]:
-    """Name, kind and seconds of each step."""
+def steps(registry: Registry, run: str, size: Size) -> Iterator[tuple[str, str, Costs]]:
+    """Name, kind and costs of each step."""
     place = registry.place / run
     place.mkdir()
     registry.turn("old")
@@ -147,27 +158,31 @@ def steps(registry: Registry, run: str, size: Size) -> Iterator[tuple[str, str, 
         # An embedded storage can't be reached by http: the user says where it is.
         for key, value in (("storage", "here"), ("here.url", str(registry.bare / "datareg"))):
             call(["git", "config", "--global", f"datareg.{key}", value], place, env)
-        for kind, seconds in _twice(registry, env, get, place):
-            yield "get of the directory, Git by http", kind, seconds
+        for kind, costs in _twice(registry, env, get, place):
+            yield "get of the directory, Git by http", kind, costs
     yield from _importing(registry, place, run)
 
 
 def _reading(
     registry: Registry, url: str, place: Path, run: str, size: Size
-) -> Iterator[tuple[str, str, float]]:
-    tool = registry.tool
+) -> Iterator[tuple[str, str, Costs]]:
+    tool, output = registry.tool, place / "output"
 
-    def listed(env: Mapping[str, str], _: str) -> None:
-        found = registry.run(["list", "-R", url, "data"], place, env).splitlines()
+    def listed(env: Mapping[str, str], _: str) -> Costs:
+        costs = registry.measured(["list", "-R", url, "data"], place, env, output)
+        found = output.read_bytes().splitlines()
         if len(found) != size.files:
             raise SystemExit(f"{tool.name} lists {len(found)} files, not {size.files}")
+        return costs
 
-    def opened(env: Mapping[str, str], _: str) -> None:
+    def opened(env: Mapping[str, str], _: str) -> Costs:
         text = f"from {tool.package} import api\nimport sys\n"
         text += f"with api.open({_ONE!r}, repo={url!r}, mode='rb') as file:\n"
         text += "    sys.stdout.buffer.write(file.read())\n"
-        if call([tool.python, "-c", text], place, env) != (registry.old / _ONE).read_bytes():
+        costs = measured([tool.python, "-c", text], place, env, output)
+        if output.read_bytes() != (registry.old / _ONE).read_bytes():
             raise SystemExit(f"{tool.name}: api.open gave something else")
+        return costs
 
     named: dict[str, _Step] = {
         "list": listed,
@@ -177,14 +192,14 @@ def _reading(
         "`api.open` of one file": opened,
     }
     for number, (name, step) in enumerate(named.items()):
-        for kind, seconds in _twice(registry, registry.env(f"{run}-{number}"), step, place):
-            yield name, kind, seconds
+        for kind, costs in _twice(registry, registry.env(f"{run}-{number}"), step, place):
+            yield name, kind, costs
 
 
 def _getter(registry: Registry, url: str, path: str, out: Path) -> _Step:
-    def got(env: Mapping[str, str], kind: str) -> None:
+    def got(env: Mapping[str, str], kind: str) -> Costs:
         words = ["get", *registry.tool.quiet, url, path, "-o", f"{out}-{kind}"]
-        registry.run(words, out.parent, env)
+        return registry.measured(words, out.parent, env)
 
     return got
 
@@ -194,17 +209,17 @@ def _twice(
     env: Mapping[str, str],
     step: _Step,
     place: Path,
-) -> Iterator[tuple[str, float]]:
-    """Seconds with empty caches, and then with filled ones; what a `get` left is checked."""
+) -> Iterator[tuple[str, Costs]]:
+    """Costs with empty caches, and then with filled ones; what a `get` left is checked."""
     for kind in (_COLD, _WARM):
-        yield kind, timed(partial(step, env, kind))
+        yield kind, step(env, kind)
         for name, expected in (("all", "data"), ("http", "data"), ("one", _ONE), ("big", _LARGE)):
             found = place / f"{name}-{kind}"
             if found.exists():
                 check_same(found, registry.old / expected)
 
 
-def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str, str, float]]:
+def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str, str, Costs]]:
     """Two imports into a new repository, their updates, and updates without a change."""
     tool, repository = registry.tool, place / "consumer"
     env = registry.env(f"{run}-import")
@@ -218,7 +233,7 @@ def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str,
 
     for kind in (_COLD, _WARM):
         words = ["import", *tool.quiet, str(registry.bare), "data", "-o", kind]
-        yield "import", kind, timed(partial(registry.run, words, repository, env))
+        yield "import", kind, registry.measured(words, repository, env)
         check_same(repository / kind, registry.old / "data")
         commit()
     for name, holds in (
@@ -229,7 +244,7 @@ def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str,
         env = registry.env(f"{run}-{holds}")
         for kind in (_COLD, _WARM):
             words = ["update", *tool.quiet, f"{kind}{tool.suffix}"]
-            yield name, kind, timed(partial(registry.run, words, repository, env))
+            yield name, kind, registry.measured(words, repository, env)
             check_same(repository / kind, registry.old.parent / holds / "data")
         if holds == "new":
             commit()
@@ -237,15 +252,15 @@ def _importing(registry: Registry, place: Path, run: str) -> Iterator[tuple[str,
 
 def measure(
     tools: Sequence[Tool], size: Size, runs: int, scratch: Path, *, dvc_runs: int
-) -> dict[str, Times]:
-    """Seconds by kind (cold, warm), step and tool; dvc, which takes minutes, has its own runs."""
+) -> Figures:
+    """The costs by step and tool; dvc, which takes minutes, has its own runs."""
     old, new = scratch / "old", scratch / "new"
     write_files(old / "data", size.files, size.bytes, per_folder=_PER_FOLDER)
     write_file(old / _LARGE, size.large)
     call(["cp", "-rp", old, new], scratch, environment(scratch / "home"))
     for path in sorted((new / "data").rglob("*.bin"))[::100]:
         write_file(path, size.bytes)
-    times: dict[str, Times] = {_COLD: {}, _WARM: {}}
+    figures: Figures = {}
     registries = []
     for tool in tools:
         print(f"publishing with {tool.name}", file=sys.stderr)
@@ -256,39 +271,37 @@ def measure(
             if registry.tool.name == "dvc" and run >= dvc_runs:
                 continue
             print(f"consuming: run {run + 1}, {registry.tool.name}", file=sys.stderr)
-            for name, kind, seconds in steps(registry, f"run-{run}", size):
-                row = times[kind].setdefault(name, {})
-                row.setdefault(registry.tool.name, []).append(seconds)
+            for name, kind, costs in steps(registry, f"run-{run}", size):
+                row = figures.setdefault(f"{name}, {kind}", {})
+                row.setdefault(registry.tool.name, []).append(costs)
         for name, path in (("get of the directory", "data"), (_large(size), _LARGE)):
-            copy = ["cp", "-r", str(old / path), str(scratch / f"copy-{run}-{path}")]
-            seconds = timed(partial(call, copy, scratch, os.environ))
+            copy = ["cp", "-r", old / path, scratch / f"copy-{run}-{path}"]
+            costs = measured(copy, scratch, os.environ)
             for kind in (_COLD, _WARM):
-                times[kind][name].setdefault("cp -r", []).append(seconds)
-    return times
+                figures[f"{name}, {kind}"].setdefault(_FLOOR, []).append(costs)
+    return figures
 
 
 def _large(size: Size) -> str:
     return f"get of a file of {size.large // MIB} MiB"
 
 
-def tables(times: dict[str, Times], size: Size) -> Iterator[str]:
-    """One line for each step: seconds and ratios, cold and warm."""
-    columns = ["cp -r", *(f"{kind}: {each}" for kind in times for each in _COLUMNS)]
-    rows = {}
-    for name in times[_COLD]:
-        floor = times[_COLD][name].get("cp -r")
-        cells = [f"{median(floor):.2f} s" if floor else ""]
-        for kind in times:
-            row = times[kind][name]
-            ours, theirs = median(row["git-datareg"]), median(row.get("dvc") or [0])
-            cells.append(f"{ours:.2f} s")
-            cells += [f"{theirs:.2f} s", f"**{theirs / ours:.1f}**"] if theirs else ["", ""]
-        rows[name] = cells
+def tables(figures: Figures, size: Size) -> Iterator[str]:
+    """A line for each step, cold and warm, and all costs of all tools."""
+    found = medians(figures)
+    lines = {}
+    for step, row in found.items():
+        seconds = {tool: each.seconds for tool, each in row.items()}
+        peers, floors = (
+            {tool: seconds[tool] for tool in (name,) if tool in row} for name in ("dvc", _FLOOR)
+        )
+        lines[step] = Line(seconds[_OURS], peers, floors)
     title = f"Consuming a registry: {size.files:,} files of {size.bytes:,} bytes"
-    yield from table(title, columns, rows)
+    yield from short_table(title, lines)
+    has_dvc = any("dvc" in row for row in found.values())
+    yield from costs_table(title, found, [_FLOOR, _OURS, *(["dvc"] if has_dvc else [])])
     yield ""
-    yield "Cold: with nothing in the caches below the home directory; warm: once more. The ratio"
-    yield "is how often git-datareg is done in the time of dvc. The registry is a bare repository"
-    yield "on this machine, its storage a directory."
-    if not any("dvc" in row for row in times[_COLD].values()):
+    yield "Cold: with nothing in the caches below the home directory; warm: once more. The registry"
+    yield "is a bare repository on this machine, its storage a directory."
+    if not has_dvc:
         yield "dvc could not be installed here: skipped."

@@ -14,12 +14,16 @@ from typing import NamedTuple
 
 from measuring import (
     Costs,
+    Figures,
+    Line,
     Times,
     call,
     check_same,
+    costs_table,
     environment,
     measured,
-    median_of,
+    medians,
+    short_table,
     table,
     timed,
     write_files,
@@ -43,12 +47,13 @@ for entry in os.scandir(source):
 """
 #: The floors are no tools: nothing of theirs could be pushed.
 _COPY, _HASH = "cp -r", "cp and hash"
-_OURS, _BULK, _PLAIN = "datareg", "datareg, by git datareg add", "git"
+_OURS, _BULK, _PLAIN = "git-datareg", "git-datareg, by git datareg add", "git"
 #: What a step is compared with at best; else it is plain git.
-_FLOORS = {"push": _COPY}
+_FLOORS = {"add": (_PLAIN, _HASH), "push": (_COPY,)}
+_TOUCHED, _SWITCHED, _BACK = "status after touching all", "checkout of other data", "checkout back"
+#: Where git-annex is no peer: it keeps symlinks, and has no file to read or to write.
+_ONLY_LINKS = (_TOUCHED, _SWITCHED, _BACK)
 _SLOW = ("dvc", "git-annex")
-#: By step and tool, the costs of each run.
-Figures = dict[str, dict[str, list[Costs]]]
 
 
 class Tool(NamedTuple):
@@ -76,9 +81,9 @@ TOOLS = (
     Tool(_PLAIN, ()),
     Tool(_OURS, _SET_UP, clone=_CLONE),
     Tool(_BULK, _SET_UP, ("git datareg add .",), clone=_CLONE),
-    Tool("lfs", ("git lfs install", "git lfs track data/**"), program="git-lfs"),
+    Tool("git-lfs", ("git lfs install", "git lfs track data/**"), program="git-lfs"),
     Tool(
-        "annex",
+        "git-annex",
         ("git annex init --quiet work",),
         ("git annex add --quiet .",),
         ("git push --quiet origin main git-annex", "git annex copy --quiet --to origin"),
@@ -193,26 +198,29 @@ def _steps(
         yield "add", _HASH, measured(hashing, place, env)
         yield "push", _COPY, measured(["cp", "-r", data, place / "copy"], place, env)
     yield "add", tool.name, run(tool.add)
-    yield "commit", tool.name, run(["git commit --quiet --message data"])
+    commit = run(["git commit --quiet --message data"])
+    # Of dvc's, git has seen one small file.
+    if tool.program != "dvc":
+        yield "commit", tool.name, commit
     yield "status", tool.name, run(tool.status)
     yield "push", tool.name, run(tool.push)
     _touch(data)
-    yield "status after touching all", tool.name, run(tool.status)
+    yield _TOUCHED, tool.name, run(tool.status)
     # As on another machine: nothing is in a cache.
     env["GIT_DATAREG_CACHE"] = str(place / "other-cache")
     yield "clone", tool.name, run(tool.clone, place)
     check_same(clone / "data", data)
     yield "status in the clone", tool.name, run(tool.status, clone)
-    if tool.name in (_OURS, _BULK):
+    if tool.name in (_PLAIN, _OURS, _BULK):
         clone.rename(place / "first")
         yield "clone again, data in the cache", tool.name, run(tool.clone, place)
     _make_writable(data)
     shutil.rmtree(data)
     write_files(data, workload.count, workload.size)
     run(["git checkout --quiet -b other", *tool.add, "git commit --quiet --message other"])
-    switch = ["git checkout --quiet main", *tool.switched]
-    yield "checkout of other data", tool.name, run(switch)
+    yield _SWITCHED, tool.name, run(["git checkout --quiet main", *tool.switched])
     check_same(data, clone / "data")
+    yield _BACK, tool.name, run(["git checkout --quiet other", *tool.switched])
 
 
 def _touch(directory: Path) -> None:
@@ -227,49 +235,27 @@ def _make_writable(directory: Path) -> None:
             each.chmod(0o755)
 
 
-def tables(figures: Figures, name: str) -> Iterator[str]:
+def tables(figures: Figures, title: str) -> Iterator[str]:
     """What matters in a line for each step, and then all costs of all tools."""
-    found = {
-        step: {tool: median_of(costs) for tool, costs in row.items()}
-        for step, row in figures.items()
-    }
-    columns = ("ours", "best peer", "its time in ours", "floor", "ours in its time")
-    yield from table(f"{name}: in short", columns, dict(_in_short(found)))
-    tools = list(dict.fromkeys(tool for row in found.values() for tool in row))
+    found = medians(figures)
+    yield from short_table(title, dict(_in_short(found)))
     order = [_HASH, _COPY, *(tool.name for tool in TOOLS)]
-    tools.sort(key=order.index)
-    rows = {step: [_costs(row.get(tool)) for tool in tools] for step, row in found.items()}
-    yield from table(f"{name}: seconds, of the processors, MiB", tools, rows)
+    tools = [name for name in order if any(name in row for row in found.values())]
+    yield from costs_table(title, found, tools)
 
 
-def _in_short(found: Mapping[str, Mapping[str, Costs]]) -> Iterator[tuple[str, list[str]]]:
+def _in_short(found: Mapping[str, Mapping[str, Costs]]) -> Iterator[tuple[str, Line]]:
+    others = (_OURS, _BULK, _PLAIN, _COPY, _HASH)
     for step, row in found.items():
-        peers = {tool: each.seconds for tool, each in row.items() if _is_peer(tool)}
-        best = min(peers, key=peers.__getitem__, default=None)
-        floor = _FLOORS.get(step, _PLAIN)
+        links = ("git-annex",) if step in _ONLY_LINKS else ()
+        peers = {name: each.seconds for name, each in row.items() if name not in (*others, *links)}
+        floors = _FLOORS.get(step, (_PLAIN,))
         for ours in (_OURS, _BULK) if step in ("add", "push") else (_OURS,):
-            seconds = row[ours].seconds
-            label = step if ours == _OURS else f"{step}{ours.removeprefix(_OURS)}"
+            label = f"{step}{ours.removeprefix(_OURS)}"
             yield (
                 label,
-                [
-                    f"{seconds:.2f} s",
-                    f"{best} {peers[best]:.2f} s" if best is not None else "",
-                    f"**{peers[best] / seconds:.2f}**" if best is not None else "",
-                    f"{floor} {row[floor].seconds:.2f} s" if floor in row else "",
-                    f"**{seconds / row[floor].seconds:.2f}**" if floor in row else "",
-                ],
+                Line(row[ours].seconds, peers, {name: row[name].seconds for name in floors}),
             )
-
-
-def _is_peer(tool: str) -> bool:
-    return tool not in (_OURS, _BULK, _PLAIN, _COPY, _HASH)
-
-
-def _costs(costs: Costs | None) -> str:
-    if costs is None:
-        return ""
-    return f"{costs.seconds:.2f}, {costs.processor:.2f}, {costs.mib:.0f}"
 
 
 def start_up_table(times: Times) -> Iterator[str]:

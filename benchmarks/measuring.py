@@ -34,13 +34,13 @@ _DVC_CONFIG = "[core]\n    analytics = false\n    check_update = false\n"
 #: Small itself: Linux counts what starts a program to the memory of that program.
 _LAUNCHER = """
 import os, sys, time
-directory, log, *words = sys.argv[1:]
-file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+directory, log, output, *words = sys.argv[1:]
+said, printed = (os.open(each, os.O_WRONLY | os.O_APPEND) for each in (log, output))
 start = time.perf_counter()
 if not (child := os.fork()):
     os.chdir(directory)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
+    os.dup2(printed, 1)
+    os.dup2(said, 2)
     os.execvp(words[0], words)
 _, status, used = os.wait4(child, 0)
 seconds = time.perf_counter() - start
@@ -67,6 +67,16 @@ class Costs(NamedTuple):
 
 #: Seconds by step and tool (or column), one number per run.
 Times = dict[str, dict[str, list[float]]]
+#: By step and tool, the costs of each run.
+Figures = dict[str, dict[str, list[Costs]]]
+
+
+class Line(NamedTuple):
+    """A step in short: our seconds, and by name those of peers and of floors."""
+
+    ours: float
+    peers: Mapping[str, float]
+    floors: Mapping[str, float]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -103,21 +113,37 @@ def call(
     return done.stdout
 
 
-def measured(command: Sequence[str | Path], directory: Path, env: Mapping[str, str]) -> Costs:
-    """Run a program to its end, and measure it with all its children; see `call`."""
+def measured(
+    command: Sequence[str | Path],
+    directory: Path,
+    env: Mapping[str, str],
+    output: Path | None = None,
+) -> Costs:
+    """Run a program to its end, and measure it with all its children; see `call`.
+
+    What it prints is in `output` then.
+    """
     os.sync()
     words = [str(word) for word in command]
+    if output is not None:
+        output.write_bytes(b"")
     with tempfile.NamedTemporaryFile() as log:
-        launched = [sys.executable, "-IS", "-c", _LAUNCHER, directory, log.name, *words]
-        told = call(launched, directory, env).split()
-        if told[0] != b"0":
+        places = [directory, log.name, output or log.name]
+        told = call([sys.executable, "-IS", "-c", _LAUNCHER, *places, *words], directory, env)
+        status, *costs = told.split()
+        if status != b"0":
             raise SystemExit(f"{' '.join(words)}: {log.read().decode(errors='replace')[-1000:]}")
-    return Costs(*map(float, told[1:]))
+    return Costs(*map(float, costs))
 
 
-def median_of(costs: Sequence[Costs]) -> Costs:
-    """The median of each of them."""
-    return Costs(*map(median, zip(*costs, strict=True)))
+def medians(figures: Figures) -> dict[str, dict[str, Costs]]:
+    """By step and tool, the median of each cost."""
+    return {
+        step: {
+            tool: Costs(*map(median, zip(*costs, strict=True))) for tool, costs in by_tool.items()
+        }
+        for step, by_tool in figures.items()
+    }
 
 
 def timed(step: Callable[[], object]) -> float:
@@ -179,3 +205,38 @@ def table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]])
     yield f"|---|{'---:|' * len(columns)}"
     for name, cells in rows.items():
         yield f"| {name} | {' | '.join(cells)} |"
+
+
+def short_table(title: str, lines: Mapping[str, Line]) -> Iterator[str]:
+    """A line for each step: ours beside the fastest peer and the floors, with ratios."""
+    columns = ("ours", "best peer", "its time in ours", "floor", "ours in its time")
+    yield from table(
+        f"{title}: in short", columns, {name: _cells(each) for name, each in lines.items()}
+    )
+
+
+def _cells(line: Line) -> list[str]:
+    best = min(line.peers, key=line.peers.__getitem__, default=None)
+    return [
+        f"{line.ours:.2f} s",
+        f"{best} {line.peers[best]:.2f} s" if best is not None else "",
+        f"**{line.peers[best] / line.ours:.2f}**" if best is not None else "",
+        ", ".join(f"{name} {seconds:.2f} s" for name, seconds in line.floors.items()),
+        ", ".join(f"**{line.ours / seconds:.2f}**" for seconds in line.floors.values()),
+    ]
+
+
+def costs_table(
+    title: str, rows: Mapping[str, Mapping[str, Costs]], tools: Sequence[str]
+) -> Iterator[str]:
+    """A line for each step, and in it what each tool took."""
+    cells = {
+        step: [
+            f"{row[tool].seconds:.2f}, {row[tool].processor:.2f}, {row[tool].mib:.0f}"
+            if tool in row
+            else ""
+            for tool in tools
+        ]
+        for step, row in rows.items()
+    }
+    yield from table(f"{title}: seconds, of the processors, MiB", tools, cells)

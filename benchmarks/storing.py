@@ -14,17 +14,26 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
-from measuring import Costs, call, check_same, environment, measured, table, write_file, write_files
+from measuring import (
+    Costs,
+    Figures,
+    Line,
+    call,
+    check_same,
+    costs_table,
+    environment,
+    measured,
+    medians,
+    short_table,
+    write_file,
+    write_files,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.support.nginx import Nginx, serve
 from tests.support.s3server import S3Server, S3Servers
-
-#: By step and tool, one of each run.
-Figures = dict[str, dict[str, list[Costs]]]
 
 _BOTO3 = """
 import sys, os
@@ -239,18 +248,17 @@ def _is_installed(name: str, programs: Path) -> bool:
 
 
 def tables(found: Mapping[str, Figures]) -> Iterator[str]:
-    """A table for each workload: seconds, processor seconds, memory, and ratios."""
+    """For each workload a line for each step, and all costs of all tools."""
     for name, figures in found.items():
-        rows: dict[str, list[str]] = {}
-        for step, by_tool in figures.items():
-            ours = median(each[0] for each in by_tool["git-datareg"])
-            for tool, costs in by_tool.items():
-                clock, cpu, memory = (median(column) for column in zip(*costs, strict=True))
-                rows[f"{step}: {tool}"] = [
-                    f"{clock:.2f} s",
-                    f"{cpu:.2f} s",
-                    f"{memory:.0f} MiB",
-                    f"{clock / ours:.2f}",
-                ]
-        columns = ("time", "processor", "memory", "times ours")
-        yield from table(f"Storing: {name}", columns, rows)
+        rows = medians(figures)
+        lines = {
+            step: Line(
+                row["git-datareg"].seconds,
+                {tool: each.seconds for tool, each in row.items() if tool != "git-datareg"},
+                {},
+            )
+            for step, row in rows.items()
+        }
+        yield from short_table(f"Storing: {name}", lines)
+        tools = [tool for tool in dict(TOOLS) if any(tool in row for row in rows.values())]
+        yield from costs_table(f"Storing: {name}", rows, tools)
