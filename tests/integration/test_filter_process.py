@@ -110,6 +110,7 @@ def test_a_clean_loads_little(git: Git, text: bytes | None) -> None:
         "git_datareg",
         "git_datareg.commands",
         "git_datareg.commands.filter_process",
+        "git_datareg.copying",
         "git_datareg.digest",
         "git_datareg.errors",
         "git_datareg.files",

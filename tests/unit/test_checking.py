@@ -102,10 +102,10 @@ def test_damage_is_told_by_its_kind(
 def test_what_can_not_be_read_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, CONTENT)
 
-    def broken(descriptor: int, size: int, offset: int) -> bytes:
+    def broken(descriptor: int, buffers: object, offset: int) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(os, "pread", broken)
+    monkeypatch.setattr(os, "preadv", broken)
     found = damage(ObjectDirectory(str(tmp_path)), parsed(CONTENT))
     assert found is not None and found.kind == UNREADABLE
     assert isinstance(found.error, StorageUnavailableError)
