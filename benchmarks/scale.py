@@ -1,7 +1,7 @@
 """Measures every step of a registry's life with very many files: `scale.py 10000 100000`.
 
 Prints a table: seconds by the clock, and MiB of the largest process. A million files take
-about 25 GiB of the directory that is worked in (4 KiB for each of five copies), and
+about 15 GiB of the directory that is worked in (4 KiB for each of up to four copies), and
 half an hour.
 """
 
