@@ -68,8 +68,7 @@ class Bringer:
     def wants(self, path: bytes, treeish: str | None) -> bool:
         """Whether the file's object is to be brought, by the globs of what is fetched."""
         settings = self._at(treeish).project.settings
-        is_limited = settings.include or settings.exclude
-        return not is_limited or is_chosen(path, settings.include, settings.exclude)
+        return is_chosen(path, settings.include, settings.exclude)
 
     def bring(self, pointer: Pointer, path: bytes, treeish: str | None) -> None:
         """Bring an object into the cache now; raises DataregError, at once after a `ready`."""

@@ -333,11 +333,8 @@ class _Unless:
             return False
         from git_datareg.git import objects
 
-        return objects.blob_id(pointer.encode(), self._object_format) in self._staged
-
-    @cached_property
-    def _object_format(self) -> str:
-        return self._workspace.repository.object_format
+        object_format = self._workspace.repository.object_format
+        return objects.blob_id(pointer.encode(), object_format) in self._staged
 
     @cached_property
     def _staged(self) -> frozenset[str]:
