@@ -131,6 +131,14 @@ class Storage(Protocol):
         """
         ...
 
+    def replace(self, key: str, value: bytes) -> None:
+        """Store a small value under a key, in place of the one that may be there.
+
+        For hints alone: of several at once any may win, and a reader may for a moment find
+        none.
+        """
+        ...
+
     def list(self, prefix: str) -> Iterator[Info]:
         """The values whose keys begin with `prefix`, sorted by key.
 

@@ -101,6 +101,16 @@ class FileSystemStorage(Place):
         except Passing as passing:
             raise passing.fault from None
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        checked(key)
+        self._check_writable()
+        with self._system() as (system, root):
+            if self._scheme in dialects.BUCKETS:
+                system.pipe_file(_path(root, key), value)
+                return
+        super().replace(key, value)
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
         directory = prefix.rpartition("/")[0]

@@ -158,6 +158,15 @@ class HttpStorage(Place):
         # server MUST inform the user agent by sending a 201" (RFC 9110, 9.3.4).
         return status == _CREATED
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        checked(key)
+        self._check_writable(_TO_WRITE)
+        self._make_folders(key)
+        headers = {"Content-Type": "application/octet-stream"}
+        with self._client.write("PUT", key, headers, Body(iter([value]), len(value))) as answer:
+            self._check_written(answer)
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage: HTTP has no word for it."""
         raise StorageError(f"a web server does not tell what it has: {self.location}")

@@ -92,6 +92,17 @@ class LocalStorage(Place):
                 raise self._fault(error) from error
         return True
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        self._check_writable()
+        path = self._path(key)
+        with self._incoming() as file:
+            try:
+                file.write(value)
+                file.commit(path, sync=False, make_directory=True)
+            except OSError as error:
+                raise self._fault(error) from error
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
         directory = prefix.rpartition("/")[0]

@@ -59,6 +59,11 @@ class MemoryStorage(Place):
             self._values[key] = bytes(value)
         return True
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        self._check_writable()
+        self._values[checked(key)] = value
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
         for key, value in sorted(self._values.copy().items()):

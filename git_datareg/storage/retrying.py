@@ -89,6 +89,10 @@ class Retrying(Wrapper):
 
         return self._again(attempt)
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        self._again(lambda: self._storage.replace(key, value))
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage; a listing that breaks off goes on behind the last key."""
         last, attempt = "", 0

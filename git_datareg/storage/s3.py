@@ -29,6 +29,8 @@ from git_datareg.storage.s3faults import Rejected
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions
 
+_Mode = Literal["create", "overwrite"]
+
 _MIB = 1024 * 1024
 #: From so many bytes on a value goes in parts.
 _LARGE = 16 * _MIB
@@ -122,6 +124,14 @@ class S3Storage(Place):
         except Rejected as error:
             raise self._bucket.fault(error.reply) from error
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        self._check_writable()
+        try:
+            self._send(self._path(key), value, "overwrite")
+        except Rejected as error:
+            raise self._bucket.fault(error.reply) from error
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage; all of it is asked for before the first is given."""
         # Some servers sort by directory, so that "a/b" comes before "a-b".
@@ -196,17 +206,11 @@ class S3Storage(Place):
                 yield path.removeprefix(above), size
 
     def _put_small(self, key: str, path: str, data: bytes) -> bool:
-        storage_class = self._options.storage_class
-        attributes: Attributes = {"Storage-Class": storage_class} if storage_class else {}
-        mode: Literal["create", "overwrite"] = "create" if self._has_conditions else "overwrite"
+        mode: _Mode = "create" if self._has_conditions else "overwrite"
         if mode == "overwrite" and self.info(key) is not None:
             return False
         try:
-            self._bucket.ask(
-                lambda route: route.writer(len(data)).put(
-                    path, data, attributes=attributes, mode=mode, use_multipart=False
-                )
-            )
+            self._send(path, data, mode)
         except Rejected as error:
             # A conflict is with somebody who writes too, and may fail.
             if error.reply.is_taken or (error.reply.status == 409 and self.info(key) is not None):
@@ -216,6 +220,15 @@ class S3Storage(Place):
             self._has_conditions = False
             return self._put_small(key, path, data)
         return True
+
+    def _send(self, path: str, data: bytes, mode: _Mode) -> None:
+        storage_class = self._options.storage_class
+        attributes: Attributes = {"Storage-Class": storage_class} if storage_class else {}
+        self._bucket.ask(
+            lambda route: route.writer(len(data)).put(
+                path, data, attributes=attributes, mode=mode, use_multipart=False
+            )
+        )
 
     def _put_large(self, key: str, path: str, source: BinaryIO, size: int) -> bool:
         if self.info(key) is not None:

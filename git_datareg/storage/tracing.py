@@ -46,6 +46,11 @@ class Tracing(Wrapper):
         with self._told(f"put {key} ({size} bytes)"):
             return super().put(key, source, size)
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        with self._told(f"replace {key} ({len(value)} bytes)"):
+            super().replace(key, value)
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
         with self._told(f"list {prefix}"):

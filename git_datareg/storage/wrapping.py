@@ -37,6 +37,10 @@ class Wrapper:
         """See Storage."""
         return self._inner().put(key, source, size)
 
+    def replace(self, key: str, value: bytes) -> None:
+        """See Storage."""
+        self._inner().replace(key, value)
+
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage."""
         return self._inner().list(prefix)

@@ -518,6 +518,21 @@ def test_an_empty_storage_lists_nothing(storage: Storage) -> None:
     assert list(storage.list("objects/")) == []
 
 
+@pytest.mark.parametrize("before", [None, b"longer than the new one"])
+def test_a_replaced_value_is_the_new_one(storage: Storage, before: bytes | None) -> None:
+    if before is not None:
+        put(storage, KEY, before)
+    storage.replace(KEY, b"the new one")
+    assert read(storage, KEY) == b"the new one"
+    assert_has_only(storage, KEY)
+
+
+def test_a_value_is_replaced_again_and_again(place: Place, storage: Storage) -> None:
+    for number in range(5):
+        storage.replace(KEY, b"%d" % number)
+        assert read(place.open(), KEY) == b"%d" % number
+
+
 def test_a_deleted_value_is_gone_and_may_come_again(storage: Storage) -> None:
     put(storage, KEY, b"x")
     storage.delete(KEY)
@@ -543,6 +558,8 @@ def test_what_is_only_read_can_t_be_written(place: Place) -> None:
         put(reader, "objects/new", b"x")
     with pytest.raises(StorageReadOnlyError, match=str(place.location)):
         reader.delete(KEY)
+    with pytest.raises(StorageReadOnlyError, match=str(place.location)):
+        reader.replace(KEY, b"y")
     assert read(reader, KEY) == b"x"
 
 
