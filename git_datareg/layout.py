@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Generator
 from contextlib import suppress
 from typing import BinaryIO
@@ -35,6 +36,11 @@ _CHUNK = 1024 * 1024
 def object_key(digest: Digest) -> str:
     """The key of an object."""
     return "objects/" + digest.key
+
+
+def is_marked(directory: str) -> bool:
+    """Whether a directory on this machine is a storage that has its marker."""
+    return os.path.isfile(os.path.join(directory, MARKER_KEY))
 
 
 class ObjectStorage:

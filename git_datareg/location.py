@@ -136,13 +136,30 @@ class Location(NamedTuple):
         return f"Location({str(self)!r})"
 
 
+def is_gits(location: Location) -> bool:
+    """Whether git may be run on this URL."""
+    return location.scheme in _GIT_SCHEMES
+
+
+def is_storages(location: Location) -> bool:
+    """Whether this URL can be that of a storage, and of nothing for git."""
+    return not is_gits(location) and location.url.lower().startswith(f"{location.scheme}://")
+
+
 def check_repository(location: Location) -> None:
     """Raise UsageError unless git may be run on this URL."""
-    if location.scheme not in _GIT_SCHEMES:
+    if not is_gits(location):
         raise UsageError(
             f"not a URL of a Git repository: {HELPER_PREFIX}{location}",
-            "datareg:: takes what git clone takes: a path, file://, https:// or ssh://",
+            "datareg:: takes what git clone takes (a path, file://, https:// or ssh://), "
+            "and storages, such as s3://bucket/prefix",
         )
+
+
+def check_registry(location: Location) -> None:
+    """Raise UsageError for a URL that can't be that of a registry, of whatever kind."""
+    if not is_storages(location):
+        check_repository(location)
 
 
 def user_and_host(url: str) -> tuple[str, str]:

@@ -9,11 +9,9 @@ when they are wanted. Mirrors can be deleted at any time.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from git_datareg.digest import digest_of
@@ -24,8 +22,7 @@ from git_datareg.errors import (
     RevisionNotFoundError,
     StorageUnavailableError,
 )
-from git_datareg.git import config, faults, objects, process, revisions, unattended
-from git_datareg.git.places import Places
+from git_datareg.git import bare, config, faults, objects, process, revisions, unattended
 from git_datareg.git.repository import Repository, open_foreign
 from git_datareg.location import Location, check_repository, user_and_host
 from git_datareg.objects import cache_at
@@ -38,7 +35,8 @@ _REMOTE = "datareg-source"
 _COMMITS = "refs/datareg/commits/"
 #: Where that what was asked for arrives.
 _ASKED = "refs/datareg/asked"
-#: What the remote's HEAD was; the HEAD of a repository with all branches is a symbolic ref to it.
+#: What the remote's HEAD was; the HEAD of a repository of ours is a symbolic ref to it, so that
+#: it means the remote's, also when that is no branch.
 _HEAD = "refs/datareg/HEAD"
 _ALL = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 _SHALLOW = ("--depth=1", f"--filter=blob:limit={BLOB_LIMIT}")
@@ -55,8 +53,6 @@ _QUIETLY = (
     "--no-auto-maintenance",
     "--no-recurse-submodules",
 )
-#: The folder of a mirror by which it is read.
-_READER = "reader"
 #: So many fetches, each a pack, make reading slow; then they become one.
 _MAX_PACKS = 40
 
@@ -76,9 +72,9 @@ def open_revision(
     check_repository(location)
     if location.path is not None:
         repository = open_foreign(_existing(location.path))
-        return repository, _resolve(repository, rev, location)
-    mirror = _Mirror(location, _directory(location, cache), is_foreign)
-    with _locked(mirror.directory):
+        return repository, resolved(repository, rev, location)
+    mirror = _Mirror(location, directory_for(location, cache), is_foreign)
+    with bare.locked(mirror.directory):
         commit = (mirror.held(rev) if rev is not None else None) or mirror.fetch(rev)
         return mirror.reader, commit
 
@@ -91,8 +87,8 @@ def fetch_blobs(
     Raises StorageUnavailableError when git can't get there, and GitError for
     what the registry does not give. `is_foreign` is as in `open_revision`.
     """
-    mirror = _Mirror(location, _directory(location, cache), is_foreign)
-    with _locked(mirror.directory):
+    mirror = _Mirror(location, directory_for(location, cache), is_foreign)
+    with bare.locked(mirror.directory):
         mirror.fetch_objects(ids)
 
 
@@ -103,22 +99,23 @@ def commits_between(location: Location, old: str, new: str, cache: str | None) -
     but fetches commits only. Raises as `open_revision`.
     """
     if location.path is not None:
-        return _distance(open_foreign(_existing(location.path)), old, new)
-    mirror = _Mirror(location, _directory(location, cache))
-    with _locked(mirror.directory):
-        return _distance(mirror.history(old, new), old, new)
+        return distance(open_foreign(_existing(location.path)), old, new)
+    mirror = _Mirror(location, directory_for(location, cache))
+    with bare.locked(mirror.directory):
+        return distance(mirror.history(old, new), old, new)
 
 
-def _distance(repository: Repository, old: str, new: str) -> int | None:
+def distance(repository: Repository, old: str, new: str) -> int | None:
+    """How many commits `new` has that `old`, one of its ancestors, has not; None if it is none."""
     if repository.run_unchecked("merge-base", "--is-ancestor", old, new)[0] != 0:
         return None
     return int(repository.run("rev-list", "--count", f"{old}..{new}"))
 
 
-def _directory(location: Location, cache: str | None) -> str:
-    return os.path.join(
-        cache_at(cache).root, "mirrors", digest_of(location.url.encode()).hex + ".git"
-    )
+def directory_for(location: Location, cache: str | None, suffix: str = ".git") -> str:
+    """Where the mirror of a registry is; raises UsageError without a cache."""
+    name = digest_of(os.fsencode(location.url)).hex + suffix
+    return os.path.join(cache_at(cache).root, "mirrors", name)
 
 
 class _Mirror(NamedTuple):
@@ -136,15 +133,15 @@ class _Mirror(NamedTuple):
     @property
     def reader(self) -> Repository:
         """The repository to read it by."""
-        return _repository(os.path.join(self.directory, _READER))
+        return bare.opened(os.path.join(self.directory, bare.READER))
 
     def held(self, rev: str) -> str | None:
         """The full id of a commit that is here, `rev` being that or its beginning."""
-        if not revisions.is_abbreviated(rev) or not _is_made(self.directory):
+        if not revisions.is_abbreviated(rev) or not bare.is_made(self.directory):
             return None
         # To tell its tree, git looks at the commit, and not only at the ref.
         arguments = ("for-each-ref", "--format=%(objectname) %(tree)", f"{_COMMITS}{rev}*")
-        code, output, _ = _repository(self.directory).run_unchecked(*arguments)
+        code, output, _ = bare.opened(self.directory).run_unchecked(*arguments)
         found = output.decode().split()
         return found[0] if code == 0 and len(found) == 2 else None
 
@@ -159,7 +156,7 @@ class _Mirror(NamedTuple):
                 if not faults.says(error, faults.DUMB):
                     raise
         self._bring_whole()
-        return self._note(_resolve(_repository(self.directory), rev, self.location))
+        return self._note(resolved(bare.opened(self.directory), rev, self.location))
 
     @property
     def _dumb(self) -> str:
@@ -173,7 +170,7 @@ class _Mirror(NamedTuple):
         each object that it does not have yet by a fetch of its own, and so on.
         """
         if not os.path.exists(self._dumb):
-            _create(self.directory, _repository(self.directory).object_format)
+            bare.create(self.directory, bare.opened(self.directory).object_format, _HEAD)
             with open(self._dumb, "x"):
                 pass
         self._bring_all(self.directory)
@@ -203,7 +200,7 @@ class _Mirror(NamedTuple):
         if not revisions.is_id(name):
             raise _unknown(name, self.location)
         self._bring_all(self.directory, *_DEEP)
-        return self._note(_resolve(_repository(self.directory), name, self.location))
+        return self._note(resolved(bare.opened(self.directory), name, self.location))
 
     def _ask(self, name: str) -> bool:
         """Fetch one ref, or commit; whether the remote has it."""
@@ -217,7 +214,7 @@ class _Mirror(NamedTuple):
 
     def _note(self, name: str) -> str:
         """Note that the commit `name` is here; its full id."""
-        mirror = _repository(self.directory)
+        mirror = bare.opened(self.directory)
         try:
             commit = mirror.resolve(name)
         except RevisionNotFoundError:
@@ -225,7 +222,7 @@ class _Mirror(NamedTuple):
                 f"what was asked for is no commit: {self.location}"
             ) from None
         mirror.run("update-ref", _COMMITS + commit, commit)
-        _consolidate(mirror)
+        consolidate(mirror)
         return commit
 
     def fetch_objects(self, ids: Iterable[str]) -> None:
@@ -249,7 +246,7 @@ class _Mirror(NamedTuple):
         """A repository with all commits; brought up to date if it lacks one of these."""
         if os.path.exists(self._dumb):
             self._bring_whole()
-            return _repository(self.directory)
+            return bare.opened(self.directory)
         if not self._has_history(commits):
             self._bring_all(self._history, *_NO_CONTENT)
         if not self._has_history(commits[-1:]):
@@ -257,19 +254,19 @@ class _Mirror(NamedTuple):
             with suppress(GitError):
                 refspec = f"+{commits[-1]}:{_COMMITS}{commits[-1]}"
                 self._bring(self._history, [refspec], *_NO_CONTENT)
-        return _repository(self._history)
+        return bare.opened(self._history)
 
     def _has_history(self, commits: Sequence[str]) -> bool:
-        if not _is_made(self._history):
+        if not bare.is_made(self._history):
             return False
-        found = objects.existing(_repository(self._history), commits)
+        found = objects.existing(bare.opened(self._history), commits)
         return len(found) == len(commits)
 
     def _resolved_in_history(self, rev: str) -> str:
         if not rev.isprintable():
             raise _unknown(rev, self.location)
         self._bring_all(self._history, *_NO_CONTENT)
-        return _resolve(_repository(self._history), rev, self.location)
+        return resolved(bare.opened(self._history), rev, self.location)
 
     def _bring_all(self, directory: str, *options: str) -> None:
         """Fetch all branches and tags, and what the remote's HEAD is, if it is a commit."""
@@ -279,7 +276,7 @@ class _Mirror(NamedTuple):
             if "couldn't find remote ref head" not in error.stderr.lower():
                 raise
             self._bring(directory, _ALL, "--prune", *options)
-            _repository(directory).run("update-ref", "-d", _HEAD)
+            bare.opened(directory).run("update-ref", "-d", _HEAD)
 
     def _git(
         self,
@@ -317,21 +314,21 @@ class _Mirror(NamedTuple):
         def fetch() -> None:
             self._git(*arguments, directory=directory, input=input, settings=settings)
 
-        is_new = not _is_made(directory)
+        is_new = not bare.is_made(directory)
         if is_new:
-            _create(directory, "sha1")
+            bare.create(directory, "sha1", _HEAD)
         try:
             fetch()
         except GitError as error:
             if "mismatched algorithms" in error.stderr.lower():
-                other = _repository(directory).object_format == "sha1"
-                _create(directory, "sha256" if other else "sha1")
+                other = bare.opened(directory).object_format == "sha1"
+                bare.create(directory, "sha256" if other else "sha1", _HEAD)
             elif (
                 not is_new
                 and faults.says(error, faults.BROKEN)
                 and not faults.says(error, faults.ABSENT)
             ):
-                _create(directory, _repository(directory).object_format)
+                bare.create(directory, bare.opened(directory).object_format, _HEAD)
             else:
                 raise _explained(self.location, error) from error
             try:
@@ -340,7 +337,8 @@ class _Mirror(NamedTuple):
                 raise _explained(self.location, second) from second
 
 
-def _resolve(repository: Repository, rev: str | None, location: Location) -> str:
+def resolved(repository: Repository, rev: str | None, location: Location) -> str:
+    """The full id of a registry's commit; raises RevisionNotFoundError that names the registry."""
     try:
         return repository.resolve(rev or "HEAD")
     except RevisionNotFoundError:
@@ -371,46 +369,7 @@ def _existing(path: str) -> str:
     return path
 
 
-def _is_made(directory: str) -> bool:
-    """Whether there is a repository of ours, of the layout that this version makes."""
-    parts = (".", _READER) if directory.endswith(".git") else (".",)
-    names = (os.path.join(part, name) for part in parts for name in ("HEAD", "config"))
-    return all(os.path.isfile(os.path.join(directory, name)) for name in names)
-
-
-def _repository(directory: str) -> Repository:
-    """A bare repository that we made; git need not be asked what it is."""
-    try:
-        with open(os.path.join(directory, "config"), "rb") as file:
-            object_format = "sha256" if b"sha256" in file.read() else "sha1"
-    except FileNotFoundError:
-        object_format = "sha1"
-    places = Places(directory, directory, os.path.join(directory, "index"))
-    return Repository(places, None, object_format, own=False)
-
-
-def _create(directory: str, object_format: str) -> None:
-    """Make an empty repository, in place of one that can't be used, and its reader."""
-    new = directory + ".new"
-    for leftover in (new, directory):
-        if os.path.isdir(leftover):
-            shutil.rmtree(leftover)
-        elif os.path.lexists(leftover):
-            os.unlink(leftover)
-    reader = os.path.join(new, _READER)
-    for place in (new, reader):
-        command = ["init", "--quiet", "--bare", "--template=", f"--object-format={object_format}"]
-        process.run([*command, place], own=False)
-    os.makedirs(os.path.join(reader, "objects", "info"), exist_ok=True)
-    # gitrepository-layout(5): relative to the directory of objects.
-    with open(os.path.join(reader, "objects", "info", "alternates"), "w") as file:
-        file.write("../../objects\n")
-    # So that "HEAD" means the remote's, also when that is no branch.
-    process.run([f"--git-dir={new}", "symbolic-ref", "HEAD", _HEAD], own=False)
-    os.rename(new, directory)
-
-
-def _consolidate(mirror: Repository) -> None:
+def consolidate(mirror: Repository) -> None:
     """Make one pack of many; each fetch brings one."""
     packs = os.listdir(os.path.join(mirror.top, "objects", "pack"))
     if sum(name.endswith(".pack") for name in packs) > _MAX_PACKS:
@@ -427,16 +386,3 @@ def _explained(location: Location, error: GitError) -> DataregError:
     if faults.says(error, faults.ABSENT):
         return RepositoryNotFoundError(f"no Git repository at {location}: {error.message}")
     return StorageUnavailableError(f"can't read {location}: {error.message}")
-
-
-@contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    """Hold the mirror for ourselves, where the file system has locks."""
-    os.makedirs(os.path.dirname(directory), exist_ok=True)
-    descriptor = os.open(directory + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

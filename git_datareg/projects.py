@@ -14,7 +14,7 @@ from git_datareg.files import read_regular
 from git_datareg.git import config, objects
 from git_datareg.git.reader import ObjectReader
 from git_datareg.git.repository import Repository
-from git_datareg.location import Location
+from git_datareg.location import HELPER_PREFIX, Location
 from git_datareg.objects import LocalObjects, ObjectDirectory, cache_at
 from git_datareg.settings import TRACKED_NAME, Settings
 
@@ -24,6 +24,8 @@ class Remote(NamedTuple):
 
     name: str
     location: Location
+    #: Whether it may be a serverless registry, which has its data where it is itself.
+    may_be_serverless: bool = False
 
 
 class Project(NamedTuple):
@@ -94,8 +96,9 @@ def _remotes(values: Sequence[config.ConfigValue], top: str) -> tuple[Remote, ..
         if section.startswith("remote.") and variable == "url":
             name = section.removeprefix("remote.")
             try:
-                location = Location.parse(config.rewritten(value.value, values)).absolute(top)
+                url = config.rewritten(value.value, values)
+                location = Location.parse(url).absolute(top)
             except DataregError:
                 continue
-            remotes.setdefault(name, Remote(name, location))
+            remotes.setdefault(name, Remote(name, location, url.startswith(HELPER_PREFIX)))
     return tuple(remotes.values())

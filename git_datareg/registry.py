@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from git_datareg import mirror
+from git_datareg import mirror, served
 from git_datareg.errors import (
     CorruptError,
     IsDirectoryError,
@@ -128,7 +128,9 @@ class Source(NamedTuple):
 
     def opened(self, rev: str | None) -> tuple[Repository, str]:
         """Its Git repository, with a revision at hand; raises as `mirror.open_revision`."""
-        return mirror.open_revision(self.location, rev, self.cache, is_foreign=self.is_foreign)
+        return served.open_revision(
+            self.location, rev, self.cache, self.environ, is_foreign=self.is_foreign
+        )
 
 
 def open_source(
@@ -144,12 +146,14 @@ def open_source(
     `is_foreign`: another registry, elsewhere, named it. Raises RepositoryNotFoundError,
     RevisionNotFoundError, or StorageUnavailableError when it can't be reached.
     """
-    repository, commit = mirror.open_revision(location, rev, cache, is_foreign=is_foreign)
+    place = (location, rev, cache, environ)
+    repository, commit = served.open_revision(*place, is_foreign=is_foreign)
     reader = ObjectReader(repository)
     project = open_project(repository, environ, commit, reader)
-    if location.path is None:
+    is_served = served.is_mirror(repository)
+    if location.path is None or is_served:
         # The mirror's own configuration names no remote; relative storages are the URL's.
-        project = project._replace(remotes=(Remote("origin", location),))
+        project = project._replace(remotes=(Remote("origin", location, is_served),))
     elif project.default_remote is None:
         # As git has it for .gitmodules: a repository without a remote is its own.
         own = Remote("origin", Location(os.path.abspath(location.path)))
@@ -177,9 +181,8 @@ def commits_since(source: Source, commit: str) -> int | None:
     None when `commit` is no ancestor of it: history was rewritten. May fetch
     commits; raises StorageUnavailableError when it can't.
     """
-    if commit == source.commit:
-        return 0
-    return mirror.commits_between(source.location, commit, source.commit, source.cache)
+    repository, location, cache = source.repository, source.location, source.cache
+    return served.commits_between(repository, location, commit, source.commit, cache)
 
 
 def entries(source: Source, path: str = "", *, recursive: bool = False) -> list[Entry]:

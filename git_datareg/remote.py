@@ -15,7 +15,7 @@ from typing import NamedTuple
 from git_datareg.errors import DataregError, GitError, RepositoryNotFoundError
 from git_datareg.git import config, objects, process
 from git_datareg.git.repository import Repository, open_foreign
-from git_datareg.location import HELPER_PREFIX, Location, check_repository
+from git_datareg.location import HELPER_PREFIX, Location, check_registry
 from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref, Want
 from git_datareg.storages import embedded
 
@@ -125,9 +125,24 @@ class Options:
         yield from self._talk()
 
     @property
+    def shows_progress(self) -> bool:
+        """Whether git's user is to see how far we are."""
+        return self.is_set("progress") and self.verbosity > 0
+
+    @property
+    def leased(self) -> frozenset[str]:
+        """The refs for which the user has said what the remote must have."""
+        return frozenset(each.partition(":")[0] for each in self._values.get("cas", []))
+
+    @property
     def asks_object_format(self) -> bool:
         """Whether the refs are to come with their hash function; git before 2.45 gives no value."""
         return "object-format" in self._values
+
+    @property
+    def is_for_part(self) -> bool:
+        """Whether not all of a history is wanted."""
+        return any(name in self._values for name in (*_FETCH_OPTIONS, *_FETCH_FLAGS))
 
     @property
     def has_filter(self) -> bool:
@@ -144,10 +159,10 @@ class Options:
 def find(name: str, url: str, directory: str, repository: Repository | None) -> Remote:
     """The remote that git, in `directory`, calls us for with this name and URL.
 
-    Raises UsageError unless git may be run on the URL.
+    Raises UsageError for a URL that git may not be run on, and that is no storage's.
     """
     location = Location.parse(url).absolute(directory)
-    check_repository(location)
+    check_registry(location)
     values = config.read(repository)
     configured = next((each.value for each in values if each.key == f"remote.{name}.url"), None)
     spelled = name if configured is None else configured
@@ -286,6 +301,42 @@ def push(remote: Remote, specs: Sequence[PushSpec], options: Options) -> list[Pu
         results |= answered
     unknown = "git push said nothing about it"
     return [results.get(spec.dst, PushResult(spec.dst, unknown)) for spec in specs]
+
+
+class WrappedRemote:
+    """What git asks of a remote, of one that another git talks to."""
+
+    def __init__(self, spelled: Remote) -> None:
+        self.spelled = spelled
+        self.can_filter = spelled.can_filter
+
+    def refs(self, *, for_push: bool) -> tuple[Ref, ...]:
+        """See `refs`."""
+        return refs(self.spelled, for_push=for_push)
+
+    def object_format(self, refs: Sequence[Ref], default: str) -> str:
+        """See `object_format`."""
+        return object_format(self.spelled, refs, default)
+
+    def fetch(
+        self,
+        wants: Sequence[Want],
+        refs: Sequence[Ref],
+        repository: Repository,
+        options: Options,
+    ) -> None:
+        """See `fetch`."""
+        fetch(self.spelled, wants, options)
+        fetch_tags(self.spelled, refs, repository, options)
+
+    def prepare(self) -> None:
+        """Nothing is to be done."""
+
+    def push(
+        self, repository: Repository, specs: Sequence[PushSpec], options: Options
+    ) -> list[PushResult]:
+        """See `push`."""
+        return push(self.spelled, specs, options)
 
 
 def pushed_commits(repository: Repository, specs: Sequence[PushSpec]) -> list[str]:

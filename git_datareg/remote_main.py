@@ -10,15 +10,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
-from git_datareg import installing, remote, ui
+from git_datareg import installing, registries, remote, ui
 from git_datareg.errors import DataregError, UsageError
 from git_datareg.files import write_all
 from git_datareg.location import Location
 from git_datareg.main import guarded
 from git_datareg.protocol import remote_helper as protocol
 from git_datareg.protocol.remote_helper import NEED_DATA, HelperConnection, PushResult
+from git_datareg.remote import WrappedRemote
+from git_datareg.serverless_remote import ServerlessRemote
 from git_datareg.workspace import Workspace
+
+#: What answers git's questions.
+Target: TypeAlias = WrappedRemote | ServerlessRemote
 
 _CAPABILITIES = ("fetch", "push", "option", "object-format")
 _READ_SIZE = 64 * 1024
@@ -45,20 +51,28 @@ def _run(arguments: list[str]) -> int:
     # A stray print, of ours or of a git of ours, must not end up in the conversation.
     os.dup2(2, 1)
     workspace = Workspace(os.getcwd(), os.environ)
-    target = remote.find(name, url, os.getcwd(), workspace.repository_or_none)
-    Helper(0, stdout, target, workspace).run()
+    Helper(0, stdout, _target(name, url, workspace), workspace).run()
     return 0
+
+
+def _target(name: str, url: str, workspace: Workspace) -> Target:
+    spelled = remote.find(name, url, os.getcwd(), workspace.repository_or_none)
+    if registries.may_be_one(spelled.location):
+        settings, repository = workspace.settings, workspace.repository_or_none
+        registry = registries.find(spelled.location, settings, repository)
+        if registry is not None:
+            return ServerlessRemote(spelled, registry, settings.cache)
+    return WrappedRemote(spelled)
 
 
 class Helper:
     """One conversation with one git process."""
 
-    def __init__(
-        self, stdin: int, stdout: int, target: remote.Remote, workspace: Workspace
-    ) -> None:
+    def __init__(self, stdin: int, stdout: int, target: Target, workspace: Workspace) -> None:
         self._stdin = stdin
         self._stdout = stdout
-        self._remote = target
+        self._target = target
+        self._remote = target.spelled
         self._workspace = workspace
         self._connection = HelperConnection()
         self._options = remote.Options()
@@ -84,26 +98,25 @@ class Helper:
                     return
 
     def _is_served(self, option: str) -> bool:
-        if option == "filter" and not self._remote.can_filter:
+        if option == "filter" and not self._target.can_filter:
             # Git goes on without a word.
             ui.warn("no partial clone: git's configuration makes the remote's URL one of ours")
             return False
         return True
 
     def _list(self, *, for_push: bool) -> protocol.RefList:
-        self._refs = remote.refs(self._remote, for_push=for_push)
+        self._refs = self._target.refs(for_push=for_push)
         if self._remote.is_configured:
             # Now, since git fetches nothing from an empty registry.
             self._set_up()
         if not self._options.asks_object_format:
             return protocol.RefList(self._refs)
         default = self._workspace.repository.object_format if for_push else "sha1"
-        format = remote.object_format(self._remote, self._refs, default)
+        format = self._target.object_format(self._refs, default)
         return protocol.RefList(self._refs, format)
 
     def _fetch(self, wants: Sequence[protocol.Want]) -> None:
-        remote.fetch(self._remote, wants, self._options)
-        remote.fetch_tags(self._remote, self._refs, self._workspace.repository, self._options)
+        self._target.fetch(wants, self._refs, self._workspace.repository, self._options)
         self._set_up()
 
     def _set_up(self) -> None:
@@ -120,12 +133,13 @@ class Helper:
     def _push(self, specs: Sequence[protocol.PushSpec]) -> list[PushResult]:
         if not self._options.is_set("dry-run"):
             try:
+                self._target.prepare()
                 self._store(specs)
             except DataregError as error:
                 # Answered ref by ref, so that git says that each of them stayed.
                 ui.report(error)
                 return [PushResult(spec.dst, "its data could not be stored") for spec in specs]
-        return remote.push(self._remote, specs, self._options)
+        return self._target.push(self._workspace.repository, specs, self._options)
 
     def _store(self, specs: Sequence[protocol.PushSpec]) -> None:
         from git_datareg import pushing

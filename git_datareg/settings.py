@@ -100,8 +100,10 @@ class Settings(NamedTuple):
         url = _place(location.url) + "/"
         return any(url.startswith(each + "/") for each in self.trusted_endpoints)
 
-    def options_for(self, location: Location, endpoint: str | None, region: str | None) -> Options:
-        """How to reach a place that a metafile names, which may come from anybody.
+    def options_for(
+        self, location: Location, endpoint: str | None = None, region: str | None = None
+    ) -> Options:
+        """How to reach a place that a remote's URL names, or a metafile, which is anybody's.
 
         What the user has configured for the same place counts.
         """

@@ -20,8 +20,8 @@ from git_datareg.git import index, places
 from git_datareg.git.credentials import GitCredentials
 from git_datareg.git.repository import Repository
 from git_datareg.globs import is_chosen
-from git_datareg.layout import ObjectStorage
-from git_datareg.location import Location
+from git_datareg.layout import ObjectStorage, is_marked
+from git_datareg.location import Location, is_storages
 from git_datareg.projects import Project
 from git_datareg.settings import Settings, StorageSettings
 from git_datareg.storage import Options, Storage, open_storage
@@ -34,14 +34,18 @@ STORAGE_ATTRIBUTE = "datareg-storage"
 
 
 def embedded(location: Location) -> Location | None:
-    """The embedded default storage of a Git remote that is a directory, else None."""
+    """Where a Git remote by itself has its objects, else None.
+
+    For a repository in a directory that is the embedded default storage, for a serverless
+    registry its own place.
+    """
     if location.path is None:
-        return None
+        return location if is_storages(location) else None
     for directory in (location.path, location.path.rstrip("/") + ".git"):
         found = places.find(directory, {}) if os.path.isdir(directory) else None
         if found is not None:
             return Location(found.own_objects)
-    return None
+    return location if is_marked(location.path) else None
 
 
 def storage_for_push(project: Project, remote: Location, name: str | None = None) -> ObjectStorage:
@@ -70,7 +74,7 @@ def storage_pushed_to(project: Project, remote: Location, name: str | None = Non
         return opened(project, location, configured.options, writable=not configured.readonly)
     place = embedded(remote)
     if place is not None:
-        return ObjectStorage(open_storage(place))
+        return opened(project, place, project.settings.options_for(place))
     reason = ""
     try:
         place = embedding.over_ssh(remote)
@@ -178,6 +182,26 @@ def embedded_ones(project: Project) -> Iterator[ObjectStorage]:
     for each in project.remotes:
         if each.location.scheme in sshurl.SCHEMES:
             yield _over_ssh(each.location)
+        elif is_storages(each.location):
+            options = project.settings.options_for(each.location)
+            yield opened(project, each.location, options, writable=False)
+        elif each.may_be_serverless and each.location.scheme in ("http", "https"):
+            yield _published(project, each.location)
+
+
+def _published(project: Project, remote: Location) -> ObjectStorage:
+    """The registry that a web server publishes, if it is one; it is not asked yet."""
+
+    def find() -> Storage:
+        from git_datareg.history import History
+
+        options = project.settings.options_for(remote)
+        found = opened(project, remote, options, writable=False).storage
+        if not History(found).is_told():
+            raise StorageNotFoundError(f"no serverless registry: {remote}")
+        return found
+
+    return ObjectStorage(DeferredStorage(remote, find))
 
 
 def _over_ssh(remote: Location) -> ObjectStorage:
@@ -210,11 +234,26 @@ def opened(
     project: Project, location: Location, options: Options, *, writable: bool = True
 ) -> ObjectStorage:
     """The storage; one that can't be opened says so when it is asked."""
+    own = project.repository if project.repository.own else None
+    return reached(project.settings, own, location, options, writable=writable)
+
+
+def reached(
+    settings: Settings,
+    repository: Repository | None,
+    location: Location,
+    options: Options,
+    *,
+    writable: bool = True,
+) -> ObjectStorage:
+    """As `opened`, where there need be no project.
+
+    With a repository of the user's own the user may be asked for a login.
+    """
     try:
         if location.scheme in ("file", "memory"):
             return ObjectStorage(open_storage(location, options, writable=writable), options)
-        settings, repository = project.settings, project.repository
-        logins = _Logins(settings.netrc, repository if repository.own else None)
+        logins = _Logins(settings.netrc, repository)
         options = options._replace(ca_file=settings.ca_file)
         # A program may change its environment, say after its logins were refused.
         return _opened_once(location, options, writable, logins, frozenset(os.environ.items()))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from git_datareg import attributes, settings
+from git_datareg import attributes, generation, settings
 from git_datareg.digest import digest_of
 from git_datareg.errors import CorruptError, DataregError, MetafileError, PointerError
 from git_datareg.filtering import Smudged
@@ -46,10 +46,10 @@ def test_the_document_shows_the_vectors(name: str) -> None:
 
 def test_the_document_shows_one_vector_at_least_of_each_kind() -> None:
     shown = {name.partition("/")[0] for name in blocks("vector")}
-    assert shown == {"pointer", "metafile", "datareg", "storage"}
+    assert shown == {"pointer", "metafile", "datareg", "storage", "generation"}
 
 
-@pytest.mark.parametrize("folder", ["pointer", "metafile", "datareg", "storage"])
+@pytest.mark.parametrize("folder", ["pointer", "metafile", "datareg", "storage", "generation"])
 def test_something_is_expected_of_every_vector(folder: str) -> None:
     listed = {case.id for case in cases(folder)}
     there = {path.name for path in (VECTORS / folder).iterdir()}
@@ -106,6 +106,25 @@ def test_configuration_is_read_as_the_vectors_say(folder: str, name: str, expect
     assert len(found.warnings) == len(expected["ignored"])
     for warning, key in zip(found.warnings, expected["ignored"], strict=True):
         assert f" {key} " in warning
+
+
+@pytest.mark.parametrize(("folder", "name", "expected"), cases("generation"))
+def test_generations_are_read_as_the_vectors_say(folder: str, name: str, expected: Any) -> None:
+    text = vector(folder, name)
+    if expected == "error":
+        with pytest.raises(CorruptError, match=re.escape(name)):
+            generation.parse(text, name)
+        return
+    found = generation.parse(text, name)
+    parent = found.parent.hex if found.parent is not None else None
+    assert (found.number, parent) == (expected["number"], expected["parent"])
+    assert digest_of(text).hex == expected["digest"]
+
+
+@pytest.mark.parametrize("name", ["first.json", "second.json"])
+def test_generations_are_written_as_the_vectors_say(name: str) -> None:
+    text = vector("generation", name)
+    assert generation.parse(text, name).encode() == text
 
 
 @pytest.mark.parametrize(("folder", "name", "expected"), cases("storage"))

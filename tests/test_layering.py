@@ -28,18 +28,20 @@ LAYERS = (
     # 0: faults
     "errors",
     # 1: values, pure
-    "attributes digest gitconfig globs location login metafile pointer sshurl symlinks trust",
+    "attributes digest generation gitconfig globs location login metafile plainfiles pointer"
+    " sshurl symlinks trust",
     # 2: edges
     "copying files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
-    "arriving downloads embedding layout lookups objects presence settings transfer uploads",
+    "arriving downloads embedding history layout lookups objects presence settings transfer"
+    " uploads",
     # 4: operations on a repository
-    "adding configuring filtering installing placing projects pushing remote sources storages"
-    " streaming",
+    "adding configuring filtering installing placing projects pushing registries remote"
+    " serverless sources storages streaming",
     # 5: operations across repositories
     "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
-    " reading recording registry repairing standing upcoming working",
+    " reading recording registry repairing served serverless_remote standing upcoming working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
     # 7: programs
@@ -49,6 +51,8 @@ LAYERS = (
 #: The imports inside a layer that are allowed: who -> whom.
 WITHIN = {
     "metafile": "gitconfig location",
+    "generation": "digest",
+    "plainfiles": "generation",
     "pointer": "digest",
     "sshurl": "location",
     "trust": "location",
@@ -97,6 +101,7 @@ WITHIN = {
     "sources": "projects storages",
     "pushing": "projects sources storages",
     "remote": "projects storages",
+    "registries": "serverless storages",
     "working": "origins",
     "needs": "origins",
     "checking": "needs origins",
@@ -110,7 +115,9 @@ WITHIN = {
     "recording": "imports registry",
     "listing": "registry",
     "reading": "delivery origins registry",
-    "registry": "mirror",
+    "registry": "mirror served",
+    "served": "mirror",
+    "serverless_remote": "served",
     "__init__": "api",
     "api": "workspace",
     "filesystem": "api",

@@ -223,6 +223,55 @@ def existing(repository: Repository, ids: Iterable[str]) -> list[str]:
     return [line.decode() for line in output.split(b"\n") if line and b" " not in line]
 
 
+def named(repository: Repository, names: Sequence[str]) -> list[tuple[str, str] | None]:
+    """The full id and the type of what each name means, None where it means nothing."""
+    if not names:
+        return []
+    output = repository.run(
+        "cat-file", "--batch-check=%(objectname) %(objecttype)", input=_lines(names)
+    )
+    # "<name> missing" and the like, where it means nothing; a name may hold a space.
+    kinds = ("commit", "tree", "blob", "tag")
+    fields = [line.decode("utf-8", "surrogateescape").split(" ") for line in output.split(b"\n")]
+    return [
+        (each[0], each[1]) if len(each) == 2 and each[1] in kinds else None
+        for each in fields[: len(names)]
+    ]
+
+
+def peeled(repository: Repository, ids: Iterable[str]) -> dict[str, str]:
+    """What annotated tags finally point to, by their ids; what is no tag is left out."""
+    wanted = list(dict.fromkeys(ids))
+    found = named(repository, wanted)
+    tags = [each[0] for each in found if each is not None and each[1] == "tag"]
+    targets = named(repository, [f"{tag}^{{}}" for tag in tags])
+    return {tag: target[0] for tag, target in zip(tags, targets, strict=True) if target}
+
+
+def reaches_all(repository: Repository, ids: Iterable[str]) -> bool:
+    """Whether objects are here with all that they reach, taking that for granted of refs."""
+    command = ("rev-list", "--objects", "--stdin", "--not", "--all", "--quiet")
+    return repository.run_unchecked(*command, input=_lines(ids))[0] == 0
+
+
+def check_complete(repository: Repository, new: Sequence[str], old: Sequence[str]) -> None:
+    """Raise GitError when, being shallow, the history of `new` ends before it comes to `old`.
+
+    Then it can't be pushed to where nobody has the rest.
+    """
+    try:
+        with open(os.path.join(repository.places.common_dir, "shallow"), "rb") as file:
+            ends = set(file.read().decode().split())
+    except FileNotFoundError:
+        return
+    found = repository.run("rev-list", "--stdin", input=_lines([*new, *(f"^{id}" for id in old)]))
+    if not ends.isdisjoint(found.decode().split()):
+        raise GitError(
+            "shallow update not allowed: the history here ends before what is there",
+            "git fetch --unshallow, and push again",
+        )
+
+
 def blob_id(content: bytes, object_format: str) -> str:
     """The id that Git gives a blob with this content."""
     return hashlib.new(object_format, b"blob %d\0" % len(content) + content).hexdigest()

@@ -54,8 +54,9 @@ def _git_dir_at(directory: str) -> str | None:
     line = _first_line(directory, ".git")
     if line is not None:
         return line.removeprefix("gitdir: ") if line.startswith("gitdir: ") else None
-    is_bare = os.path.isfile(os.path.join(directory, "HEAD")) and os.path.isdir(
-        os.path.join(directory, "objects")
+    # All three, as is_git_directory() in git's setup.c: a serverless registry has two of them.
+    is_bare = os.path.isfile(os.path.join(directory, "HEAD")) and all(
+        os.path.isdir(os.path.join(directory, name)) for name in ("objects", "refs")
     )
     return directory if is_bare else None
 

@@ -66,11 +66,13 @@ class Repository(NamedTuple):
             extra=self._environment(None),
         )
 
-    def start(self, *arguments: str, may_fetch: bool = True) -> subprocess.Popen[bytes]:
-        """A running git on this repository, with pipes to and from it; its errors are not kept.
+    def start(
+        self, *arguments: str, may_fetch: bool = True, aloud: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """A running git on this repository, with pipes to and from it.
 
         The caller ends it and waits for it. Unless it `may_fetch`, what a partial clone lacks
-        is missing.
+        is missing. What it says is lost, or, `aloud`, goes to our stderr.
         """
         addressed = self._addressed(arguments)
         process.tell(addressed, "begun")
@@ -81,13 +83,18 @@ class Repository(NamedTuple):
             extra=self._environment(None if may_fetch else _NO_FETCHING),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=None if aloud else subprocess.DEVNULL,
         )
 
     @property
     def top(self) -> str:
         """Where git runs: the work tree's top, or the bare repository."""
         return self.work_tree or self.places.git_dir
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether it has parts of histories only (gitrepository-layout(5), "shallow")."""
+        return os.path.exists(os.path.join(self.places.common_dir, "shallow"))
 
     def resolve(self, revision: str) -> str:
         """The full id of the commit that `revision` names.

@@ -45,7 +45,6 @@ def talk(directory: Path, url: str, said: str) -> subprocess.CompletedProcess[st
         "",
         "/some\npath",
         "https://host/\nhost=other",
-        "unknown://host/path",
         "foreign::https://host/path",
     ],
 )
@@ -72,10 +71,28 @@ def test_a_repository_that_can_not_be_read_is_an_error(
     assert "Traceback" not in done.stderr
 
 
-def test_a_push_to_nowhere_is_an_error(published: Registry, tmp_path: Path) -> None:
-    done = published.work.run("push", f"datareg::{tmp_path}/nothing", "main", check=False)
+def test_a_storage_that_nobody_knows_is_an_error(tmp_path: Path) -> None:
+    done = Git(tmp_path).run("clone", "datareg::unknown://host/path", "clone", check=False)
     assert done.returncode == 128
-    assert f"git-datareg: error: no Git repository can be read at {tmp_path}" in done.stderr
+    assert done.stderr.count("git-datareg: error: ") == 1
+    assert "unknown://host/path" in done.stderr
+    assert not (tmp_path / "clone").exists()
+
+
+def test_a_push_to_nowhere_is_an_error(published: Registry, tmp_path: Path) -> None:
+    url = "http://127.0.0.1:1/r.git"
+    done = published.work.run("push", f"datareg::{url}", "main", check=False)
+    assert done.returncode == 128
+    assert f"git-datareg: error: git can't read {url}" in done.stderr
+
+
+def test_a_push_into_what_is_no_registry_is_an_error(published: Registry, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_bytes(b"x")
+    done = published.work.run("push", f"datareg::{tmp_path}/full", "main", check=False)
+    assert done.returncode == 128
+    assert f"git-datareg: error: no Git repository can be read at {tmp_path}/full" in done.stderr
+    assert os.listdir(tmp_path / "full") == ["mine"]
 
 
 def test_passwords_are_not_shown(tmp_path: Path) -> None:

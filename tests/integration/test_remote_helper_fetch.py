@@ -83,11 +83,8 @@ def tell(git: Git, story: str) -> list[tuple[int, str]]:
     return told
 
 
-@pytest.mark.usefixtures("unmeasured")
-@pytest.mark.parametrize("story", STORIES)
-def test_it_does_what_gits_own_does(clones: list[Git], story: str) -> None:
-    ours, plain = clones
-    text = STORIES[story]
+def told_alike(ours: Git, plain: Git, text: str) -> None:
+    """Tell two clones the same story, and hold them against each other."""
     if "{main}" in text:
         text = text.format(main=plain.out("ls-remote", "origin", "main")[:40])
     assert tell(ours, text) == tell(plain, text)
@@ -100,6 +97,12 @@ def test_it_does_what_gits_own_does(clones: list[Git], story: str) -> None:
     for question in questions:
         assert ours.out(*question) == plain.out(*question)
     assert files_of(ours) == files_of(plain)
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("story", STORIES)
+def test_it_does_what_gits_own_does(clones: list[Git], story: str) -> None:
+    told_alike(*clones, STORIES[story])
 
 
 def test_a_pull_brings_the_data(clones: list[Git]) -> None:

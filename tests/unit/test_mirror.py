@@ -313,8 +313,8 @@ def test_a_killed_process_gives_up_its_hold(served: Served) -> None:
         [
             sys.executable,
             "-c",
-            "import sys, signal\nfrom git_datareg import mirror\n"
-            "with mirror._locked(sys.argv[1]):\n    print(flush=True)\n    signal.pause()\n",
+            "import sys, signal\nfrom git_datareg.git import bare\n"
+            "with bare.locked(sys.argv[1]):\n    print(flush=True)\n    signal.pause()\n",
             str(served.directory),
         ],
         stdout=subprocess.PIPE,

@@ -1,0 +1,70 @@
+"""A serverless registry as the remote that git calls us for: `datareg::<storage url>`.
+
+The same questions as to `remote`, answered from a storage instead of by another git.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from git_datareg import remote, served, serverless
+from git_datareg.git.repository import Repository
+from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref, Want
+from git_datareg.remote import Options, Remote
+from git_datareg.serverless import Registry
+
+
+class ServerlessRemote:
+    """What git asks of a remote, of a serverless registry."""
+
+    can_filter = False
+
+    def __init__(self, spelled: Remote, registry: Registry, cache: str | None) -> None:
+        self.spelled = spelled
+        self._registry = registry
+        self._cache = cache
+
+    def refs(self, *, for_push: bool) -> tuple[Ref, ...]:
+        """See `remote.refs`."""
+        generation = self._registry.look(for_push=for_push)
+        return serverless.refs_of(generation, for_push=for_push)
+
+    def object_format(self, refs: Sequence[Ref], default: str) -> str:
+        """See `remote.object_format`."""
+        return self._registry.object_format or default
+
+    def fetch(
+        self,
+        wants: Sequence[Want],
+        refs: Sequence[Ref],
+        repository: Repository,
+        options: Options,
+    ) -> None:
+        """See `remote.fetch`; tags come with all else.
+
+        A part of a history is had from a mirror of the registry, by git.
+        """
+        if options.is_for_part or repository.is_shallow:
+            found = served.bring(self._registry, self._cache, show=options.shows_progress)
+            from_mirror = self.spelled._replace(inner=f"file://{found.repository.top}")
+            remote.fetch(from_mirror, wants, options)
+            return
+        ids = [want.oid for want in wants]
+        self._registry.fetch(repository, ids, show=options.shows_progress)
+
+    def prepare(self) -> None:
+        """Make it ready to be pushed to."""
+        self._registry.prepare()
+
+    def push(
+        self, repository: Repository, specs: Sequence[PushSpec], options: Options
+    ) -> list[PushResult]:
+        """See `remote.push`."""
+        return self._registry.push(
+            repository,
+            specs,
+            is_atomic=options.is_set("atomic"),
+            is_dry=options.is_set("dry-run"),
+            leases=options.leased,
+            show=options.shows_progress,
+        )
