@@ -43,6 +43,7 @@ from git_datareg.importing import Changes
 from git_datareg.location import Location
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.reading import SourceReader
+from git_datareg.registries import is_serverless
 from git_datareg.registry import Entry, Source
 from git_datareg.sources import Sources
 from git_datareg.working import DataFile
@@ -379,7 +380,7 @@ def _reader(workspace: Workspace, source: Source) -> SourceReader:
 def _open_bytes(path: str, repo: Repo | None, rev: str | None, *, whole: bool) -> BinaryIO:
     workspace = _workspace()
     location = _location(repo)
-    if rev is None and location.path is not None:
+    if rev is None and location.path is not None and not is_serverless(location.path):
         repository = open_foreign(location.path) if repo is not None else workspace.repository
         if repository.work_tree is not None:
             return _open_in_work_tree(path, location, repository.work_tree, whole=whole)

@@ -38,6 +38,13 @@ and exit codes are the business of the programs (`git_datareg.main`).
 from __future__ import annotations
 
 
+class RegistryWarning(UserWarning):
+    """Something about a registry that its user should know of, and that stops nothing.
+
+    It goes through Python's `warnings`; our programs print it.
+    """
+
+
 class DataregError(Exception):
     """An expected fault, fit to be shown to a user.
 

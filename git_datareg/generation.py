@@ -8,15 +8,18 @@ anything of it is used.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from git_datareg.digest import Digest
+from git_datareg.digest import Digest, digest_of
 from git_datareg.errors import CorruptError, DataregError
 
-#: Bytes of one record: some 100 for each ref, and there are repositories with 100,000.
-MAX_LENGTH = 64 * 1024 * 1024
-_VERSION = 1
+#: Bytes of one record: some 100 for each ref, and there are repositories with 100,000. S3 has
+#: no parts below, and servers that create a value of parts in no one step.
+MAX_LENGTH = 16 * 1024 * 1024 - 1
+_KIND = b"git-datareg generation "
+_VERSION = b"1"
 _MAX_NUMBER = 10**20 - 1
 _MAX_PACKS = 100_000
 _MAX_SIZE = 2**63 - 1
@@ -75,7 +78,6 @@ class Generation(NamedTuple):
     def encode(self) -> bytes:
         """The record's text."""
         fields = {
-            "version": _VERSION,
             "number": self.number,
             "parent": self.parent.hex if self.parent is not None else None,
             "nonce": self.nonce,
@@ -97,7 +99,8 @@ class Generation(NamedTuple):
             if self.collection is not None
             else None,
         }
-        return json.dumps(fields, indent=1, sort_keys=True).encode() + b"\n"
+        body = json.dumps(fields, indent=1, sort_keys=True).encode() + b"\n"
+        return _head(body) + body
 
 
 def parse(text: bytes, name: str) -> Generation:
@@ -105,18 +108,23 @@ def parse(text: bytes, name: str) -> Generation:
 
     Raises CorruptError for what is not a whole record of this version.
     """
+    first, _, rest = text.partition(b"\n")
+    if not first.startswith(_KIND):
+        raise CorruptError(f"not a record of refs: {name}")
+    version = first.removeprefix(_KIND)
+    if version != _VERSION:
+        raise CorruptError(
+            f"a record of version {os.fsdecode(version)!r:.{_SHOWN}}, "
+            f"but only {os.fsdecode(_VERSION)} is known here: {name}",
+            "upgrade git-datareg",
+        )
+    body = rest.partition(b"\n")[2]
+    if text != _head(body) + body:
+        raise CorruptError(f"a record that is damaged, or not whole: {name}")
     try:
-        fields = json.loads(text)
-        version = fields["version"]
-        if type(version) is not int or version != _VERSION:
-            raise CorruptError(
-                f"a record of version {version!r:.{_SHOWN}}, "
-                f"but only {_VERSION} is known here: {name}",
-                "upgrade git-datareg",
-            )
-        found = _generation(fields)
+        found = _generation(json.loads(body))
     except CorruptError as error:
-        raise CorruptError(f"{error}: {name}" if name not in str(error) else str(error)) from error
+        raise CorruptError(f"{error}: {name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, DataregError) as error:
         raise CorruptError(f"not a record of refs: {name}") from error
     return found
@@ -157,6 +165,11 @@ def in_the_way(name: str, others: Iterable[str]) -> str | None:
         if above in others:
             return above
     return next((each for each in others if each.startswith(f"{name}/")), None)
+
+
+def _head(body: bytes) -> bytes:
+    """The lines before a record's JSON, of which the second one vouches for it."""
+    return b"%s%s\nblake3 %s\n" % (_KIND, _VERSION, digest_of(body).hex.encode())
 
 
 def _generation(fields: Mapping[str, object]) -> Generation:

@@ -24,7 +24,7 @@ from git_datareg.storage import Storage
 
 _RECORDS = "git/refs/"
 #: A copy of the newest record that somebody has told of: where to begin to look.
-HINT_KEY = "git/latest.json"
+HINT_KEY = "git/latest"
 _CHUNK = 1024 * 1024
 
 
@@ -37,7 +37,7 @@ class State(NamedTuple):
 
 def record_key(number: int) -> str:
     """The key of a generation's record."""
-    return f"{_RECORDS}{number:020d}.json"
+    return f"{_RECORDS}{number:020d}"
 
 
 def pack_keys(pack: Digest, object_format: str) -> tuple[str, str]:
@@ -79,6 +79,13 @@ class History:
                 )
             state = following
 
+    def at(self, number: int) -> State | None:
+        """A generation by its number; None when there is none, or none any more.
+
+        Raises CorruptError and any StorageError.
+        """
+        return self._record(number)
+
     def is_told(self) -> bool:
         """Whether there is a hint: the sign of a registry that a web server publishes."""
         return self._hinted() is not None
@@ -90,6 +97,8 @@ class History:
         after. Raises StorageError when that could not be done or, rarely, is not known.
         """
         key, text = record_key(new.number), new.encode()
+        if len(text) > MAX_LENGTH:
+            raise StorageDeniedError(f"more refs and packs than a record can hold: {self}")
         try:
             if self.storage.put(key, io.BytesIO(text), len(text)):
                 return True
@@ -150,7 +159,7 @@ class History:
         last = ""
         for info in self.storage.list(_RECORDS):
             last = info.key
-        number = last.removeprefix(_RECORDS).removesuffix(".json")
+        number = last.removeprefix(_RECORDS)
         return self._record(int(number)) if number.isdigit() else None
 
     def _record(self, number: int) -> State | None:

@@ -50,7 +50,8 @@ class ObjectStorage:
         self.storage = storage
         #: How it was opened.
         self.options = options or Options()
-        self._checked = False
+        #: Whether it has a marker, and a good one; None until it was looked at.
+        self._marked: bool | None = None
 
     def __str__(self) -> str:
         return str(self.storage.location)
@@ -61,10 +62,10 @@ class ObjectStorage:
         Raises CorruptError when the marker names a format or a feature that
         is not known here, and whatever the storage raises when it is not there.
         """
-        if not self._has_marker() and not self._put_marker():
+        if not self._marked and not self._has_marker() and not self._put_marker():
             # Somebody else was quicker, maybe with a later format.
             self._has_marker()
-        self._checked = True
+        self._marked = True
 
     def has(self, pointer: Pointer) -> bool:
         """Whether the object is there; raises IntegrityError when its size is wrong."""
@@ -166,15 +167,14 @@ class ObjectStorage:
     def _put_marker(self) -> bool:
         return self.storage.put(MARKER_KEY, io.BytesIO(MARKER), len(MARKER))
 
-    def check(self) -> None:
-        """Raise CorruptError for a storage of a format or with features that are not known here.
+    def check(self) -> bool:
+        """Whether the storage has its marker, which a reader does not need; it is asked once.
 
-        It is asked once.
+        Raises CorruptError for one of a format or with features that are not known here.
         """
-        # A reader needs no marker: what has none simply lacks objects.
-        if not self._checked:
-            self._has_marker()
-            self._checked = True
+        if self._marked is None:
+            self._marked = self._has_marker()
+        return self._marked
 
     def _has_marker(self) -> bool:
         try:

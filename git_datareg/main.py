@@ -62,6 +62,7 @@ def guarded(program: Callable[[], int]) -> int:
     """Run a program of ours; returns its exit code, or that of the fault that it met."""
     if _is_traced():
         _trace()
+    ui.show_warnings()
     try:
         with tidied(remove_unfinished):
             code = program()

@@ -26,6 +26,8 @@ class Remote(NamedTuple):
     location: Location
     #: Whether it may be a serverless registry, which has its data where it is itself.
     may_be_serverless: bool = False
+    #: Whether not the user named it, but a registry elsewhere.
+    is_foreign: bool = False
 
 
 class Project(NamedTuple):

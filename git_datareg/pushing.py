@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from git_datareg.downloads import Want, download
+from git_datareg.embedding import may_be_over_ssh
 from git_datareg.errors import (
     DataregError,
     ObjectNotFoundError,
@@ -26,7 +27,6 @@ from git_datareg.metafile import SUFFIX, Metafile, is_imported, is_metafile
 from git_datareg.pointer import MAX_LENGTH, Pointer
 from git_datareg.projects import Project
 from git_datareg.sources import Sources
-from git_datareg.sshurl import SCHEMES as SSH_SCHEMES
 from git_datareg.storages import configured_storages, embedded, storage_for_push, storage_names
 from git_datareg.transfer import Advance, Failure, no_progress, storage_faults
 from git_datareg.uploads import upload
@@ -83,7 +83,7 @@ def plan_push(
     """
     if not new:
         return Plan({})
-    if project.settings.default is not None or remote.location.scheme not in SSH_SCHEMES:
+    if project.settings.default is not None or not may_be_over_ssh(remote.location):
         return plan(project, new, _stored(project, remote, old), None)
     assumed = [*old, *(commit for _, commit in _tracked(project, remote.name))]
     needed = plan(project, new, assumed, None)

@@ -9,7 +9,7 @@ from git_datareg import storages
 from git_datareg.errors import StorageError
 from git_datareg.git import config, places
 from git_datareg.git.repository import Repository
-from git_datareg.layout import is_marked
+from git_datareg.layout import ObjectStorage, is_marked
 from git_datareg.location import Location, is_storages
 from git_datareg.settings import Settings
 
@@ -38,6 +38,9 @@ def find(
         return None
     from git_datareg.serverless import Registry
 
+    def registry(place: ObjectStorage) -> Registry:
+        return Registry(place, storages.notes_on(place, settings))
+
     options = settings.options_for(location)
     if not is_foreign:
         options = options._replace(is_trusted=True, allow_private=True)
@@ -45,19 +48,32 @@ def find(
         # As one that is only read; and nobody is asked for a login, since git may do that.
         place = storages.reached(settings, None, location, options, writable=False)
         try:
-            return Registry(place) if Registry(place).history.is_told() else None
+            found = registry(place)
+            return found if found.history.is_told() else None
         except StorageError:
             return None
-    return Registry(storages.reached(settings, repository, location, options))
+    return registry(storages.reached(settings, repository, location, options))
+
+
+def is_serverless(path: str) -> bool:
+    """Whether a directory on this machine is a serverless registry."""
+    return is_marked(path) and not _is_gits(path)
+
+
+def _is_gits(path: str) -> bool:
+    """Whether git takes a path for one of a repository."""
+    return any(
+        os.path.isdir(directory) and places.find(directory, {}) is not None
+        for directory in (path, path.rstrip("/") + ".git")
+    )
 
 
 def may_be_one(location: Location) -> bool:
     """Whether there may be a serverless registry, and no Git repository, at a location."""
     if location.path is None:
         return location.scheme in _WEB or is_storages(location)
-    for directory in (location.path, location.path.rstrip("/") + ".git"):
-        if os.path.isdir(directory) and places.find(directory, {}) is not None:
-            return False
+    if _is_gits(location.path):
+        return False
     if is_marked(location.path):
         return True
     return not os.path.lexists(location.path) or (

@@ -153,7 +153,7 @@ def open_source(
     is_served = served.is_mirror(repository)
     if location.path is None or is_served:
         # The mirror's own configuration names no remote; relative storages are the URL's.
-        project = project._replace(remotes=(Remote("origin", location, is_served),))
+        project = project._replace(remotes=(Remote("origin", location, is_served, is_foreign),))
     elif project.default_remote is None:
         # As git has it for .gitmodules: a repository without a remote is its own.
         own = Remote("origin", Location(os.path.abspath(location.path)))

@@ -135,6 +135,11 @@ class Options:
         return frozenset(each.partition(":")[0] for each in self._values.get("cas", []))
 
     @property
+    def push_options(self) -> Sequence[str]:
+        """What the user says to the remote with `git push -o`."""
+        return self._values.get("push-option", [])
+
+    @property
     def asks_object_format(self) -> bool:
         """Whether the refs are to come with their hash function; git before 2.45 gives no value."""
         return "object-format" in self._values

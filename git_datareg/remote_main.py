@@ -28,6 +28,9 @@ Target: TypeAlias = WrappedRemote | ServerlessRemote
 
 _CAPABILITIES = ("fetch", "push", "option", "object-format")
 _READ_SIZE = 64 * 1024
+#: How many of us wait for the one that we start: gits that lack objects fetch them by us.
+_DEPTH_VARIABLE = "GIT_DATAREG_DEPTH"
+_MAX_DEPTH = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,6 +50,10 @@ def _run(arguments: list[str]) -> int:
             f"the configuration leads from {Location.parse(url)} back to git-remote-datareg",
             "look for it: git config --show-origin --get-regexp '^url\\.datareg::'",
         )
+    depth = int(os.environ.get(_DEPTH_VARIABLE, "0"))
+    if depth >= _MAX_DEPTH:
+        raise UsageError(f"git-remote-datareg is started by itself, again and again: {url}")
+    os.environ[_DEPTH_VARIABLE] = str(depth + 1)
     stdout = os.dup(1)
     # A stray print, of ours or of a git of ours, must not end up in the conversation.
     os.dup2(2, 1)
@@ -132,13 +139,15 @@ class Helper:
 
     def _push(self, specs: Sequence[protocol.PushSpec]) -> list[PushResult]:
         if not self._options.is_set("dry-run"):
+            reason = "nothing can be pushed there"
             try:
                 self._target.prepare()
+                reason = "its data could not be stored"
                 self._store(specs)
             except DataregError as error:
                 # Answered ref by ref, so that git says that each of them stayed.
                 ui.report(error)
-                return [PushResult(spec.dst, "its data could not be stored") for spec in specs]
+                return [PushResult(spec.dst, reason) for spec in specs]
         return self._target.push(self._workspace.repository, specs, self._options)
 
     def _store(self, specs: Sequence[protocol.PushSpec]) -> None:

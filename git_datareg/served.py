@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from git_datareg import layout, mirror, registries
+from git_datareg import mirror, registries
 from git_datareg import settings as settings_module
 from git_datareg.errors import GitError
 from git_datareg.files import write_atomically
@@ -26,20 +26,13 @@ if TYPE_CHECKING:
 #: The file in a mirror that says which record it is at.
 _AT = "datareg-generation"
 _SUFFIX = ".served"
+_MAX_LENGTH = 200
 #: So that a shallow fetch may ask the mirror for whatever its registry has.
 _SETTINGS = (("uploadpack.allowAnySHA1InWant", "true"), ("gc.auto", "0"))
 
 
-class Mirrored(NamedTuple):
-    """A mirror that is at its registry's newest generation, or has none of it."""
-
-    repository: Repository
-    #: Whether the registry is older than this mirror was before.
-    has_gone_back: bool
-
-
-def bring(registry: Registry, cache: str | None, *, show: bool = False) -> Mirrored:
-    """The mirror of a registry, brought up to date.
+def bring(registry: Registry, cache: str | None, *, show: bool = False) -> Repository:
+    """The mirror of a registry, brought up to its newest generation.
 
     Raises RepositoryNotFoundError when there is no such registry, UsageError without a
     cache, CorruptError for a registry that is not what it says, and any StorageError.
@@ -50,20 +43,20 @@ def bring(registry: Registry, cache: str | None, *, show: bool = False) -> Mirro
         object_format = generation.object_format if generation is not None else "sha1"
         if not bare.is_made(directory) or bare.opened(directory).object_format != object_format:
             _make(directory, object_format)
-        repository = bare.opened(directory)
-        number, digest = _at(directory)
-        if generation is None or registry.digest == digest:
-            return Mirrored(repository, generation is None and number > 0)
+        repository, at = bare.opened(directory), _at(directory)
+        if registry.digest == at:
+            return repository
+        if generation is None:
+            _make(directory, object_format)
+            return repository
         try:
             _take(registry, repository, generation, show=show)
         except GitError:
             # Half of what a killed git left, or a disk that fails: what is there can be had again.
             _make(directory, object_format)
             _take(registry, repository, generation, show=show)
-        write_atomically(
-            os.path.join(directory, _AT), f"{generation.number} {registry.digest}\n".encode()
-        )
-        return Mirrored(repository, generation.number <= number)
+        write_atomically(os.path.join(directory, _AT), f"{registry.digest}\n".encode())
+        return repository
 
 
 def open_revision(
@@ -82,7 +75,7 @@ def open_revision(
         settings = settings_module.build(config.read(None), None, environ)
         registry = registries.find(location, settings, None, is_foreign=is_foreign)
         if registry is not None:
-            repository = bring(registry, cache).repository
+            repository = bring(registry, cache)
             return repository, mirror.resolved(repository, rev, location)
     return mirror.open_revision(location, rev, cache, is_foreign=is_foreign)
 
@@ -91,7 +84,7 @@ def _is_to_be_asked(location: Location, cache: str | None) -> bool:
     """Whether a location is looked at as a serverless registry before git is sent there."""
     if location.path is not None:
         # One to read, which is there.
-        return layout.is_marked(location.path) and registries.may_be_one(location)
+        return registries.is_serverless(location.path)
     if not registries.may_be_one(location):
         return False
     # What git has read is git's, so that nobody waits for a web server's answer again.
@@ -138,10 +131,9 @@ def _take(
     mirror.consolidate(repository)
 
 
-def _at(directory: str) -> tuple[int, str]:
-    """The number of the generation that a mirror is at, and its digest; 0 for none."""
-    with suppress(OSError, ValueError):
-        with open(os.path.join(directory, _AT), encoding="ascii") as file:
-            number, digest = file.read(200).split()
-        return int(number), digest
-    return 0, ""
+def _at(directory: str) -> str | None:
+    """The digest of the record that a mirror is at; None for none."""
+    path = os.path.join(directory, _AT)
+    with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+        return file.read(_MAX_LENGTH).strip()
+    return None

@@ -9,34 +9,35 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import tempfile
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
 
+from git_datareg import exclusive
 from git_datareg.digest import Hasher, digest_of_file
 from git_datareg.errors import (
     GitError,
     IntegrityError,
+    RegistryWarning,
     RepositoryNotFoundError,
-    StorageDeniedError,
     StorageNotFoundError,
     StorageReadOnlyError,
 )
-from git_datareg.generation import Generation, Pack, in_the_way, is_ref_name
+from git_datareg.generation import Generation, Pack
 from git_datareg.git import objects, packs
 from git_datareg.git.packs import PackFile
 from git_datareg.git.repository import Repository
 from git_datareg.history import History, State
-from git_datareg.layout import MARKER_KEY, ObjectStorage
+from git_datareg.layout import ObjectStorage
 from git_datareg.location import Location
+from git_datareg.notes import Notes
 from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref
 from git_datareg.transfer import storage_faults
+from git_datareg.updates import Update, following, planned, refusals
 
 _CHUNK = 1024 * 1024
 #: Packs of at most so many bytes come several at once, and are held in memory meanwhile.
@@ -44,29 +45,16 @@ _SMALL = 4 * 1024 * 1024
 _AHEAD = 32
 #: Seconds to wait, by chance up to so many, when somebody else was quicker.
 _LONGEST_WAIT = 0.2
-_BRANCHES = "refs/heads/"
-_DEFAULT_BRANCHES = ("refs/heads/main", "refs/heads/master")
-
-
-class Update(NamedTuple):
-    """One ref that is to be pushed."""
-
-    spec: PushSpec
-    #: The object that it is to have; None deletes it.
-    id: str | None
-    #: What the object is, "commit" or another.
-    kind: str | None
-    #: What it had when we were asked for the refs.
-    before: str | None
-    #: Why it can't be pushed without force, in git's words.
-    objection: str | None
+#: The note on the generation that this machine saw last: its number and its record's digest.
+_SEEN = "seen"
 
 
 class Registry:
     """A serverless registry, in the storage that it is in."""
 
-    def __init__(self, storage: ObjectStorage) -> None:
+    def __init__(self, storage: ObjectStorage, notes: Notes) -> None:
         self.storage = storage
+        self._notes = notes
         self.history = History(storage.storage)
         self._state: State | None = None
 
@@ -90,15 +78,17 @@ class Registry:
         `for_push`, which makes one.
         """
         try:
-            self.storage.check()
+            with storage_faults(str(self)):
+                is_there = self.storage.check()
             self._state = self.history.newest()
-            is_there = self._state is not None or self._has_marker()
+            is_there = is_there or self._state is not None
         except StorageNotFoundError as error:
             if for_push:
                 raise
             raise RepositoryNotFoundError(f"no registry: {error}", *error.hints) from error
         if not is_there and not for_push:
             raise RepositoryNotFoundError(f"no registry at {self}")
+        self._compare()
         return self._state.generation if self._state is not None else None
 
     def fetch(self, repository: Repository, wants: Collection[str], *, show: bool = False) -> None:
@@ -123,17 +113,14 @@ class Registry:
     def prepare(self) -> None:
         """Make it ready to be pushed to; what is nowhere is made.
 
-        Raises StorageReadOnlyError where nothing can be written.
+        Raises StorageReadOnlyError where nothing can be written, StorageDeniedError where
+        two pushes at once could undo each other.
         """
-        properties = self.storage.storage.properties
-        if not properties.writable:
+        storage = self.storage.storage
+        if not storage.properties.writable:
             raise StorageReadOnlyError(f"a registry that is only read: {self}")
-        if not properties.is_exclusive:
-            raise StorageDeniedError(
-                f"no pushes to {self}: of two at once, the one could undo the other there",
-                "its file system creates no file in one step; reading works",
-            )
         with storage_faults(str(self)):
+            exclusive.check(storage, self._notes)
             self.storage.prepare()
 
     def push(
@@ -144,29 +131,57 @@ class Registry:
         is_atomic: bool = False,
         is_dry: bool = False,
         leases: Collection[str] = (),
+        head: str | None = None,
         show: bool = False,
     ) -> list[PushResult]:
         """Push refs, whose data is stored already; one result for each.
 
         All that go, go at one moment. `leases` are refs for which the user has said what
-        they must have. Raises any StorageError: then nothing was pushed, or rarely, as it says,
-        that is not known.
+        they must have; `head` is the branch that HEAD is to mean. Raises any StorageError:
+        then nothing was pushed or, rarely, as it says, that is not known.
         """
-        updates = self._updates(repository, specs)
+        updates = planned(repository, specs, self._generation)
         with tempfile.TemporaryDirectory(prefix="datareg-push-") as directory:
             pusher = _Pusher(self, repository, updates, directory, show=show)
             while True:
-                errors = _refusals(self._generation, updates, leases)
+                errors = refusals(self._generation, updates, leases, head)
                 if is_atomic and errors:
                     errors = {
                         each.spec.dst: errors.get(each.spec.dst, "atomic push failed")
                         for each in updates
                     }
                 accepted = [each for each in updates if each.spec.dst not in errors]
-                if is_dry or not accepted or self._append(pusher, accepted):
+                if is_dry or not accepted or self._append(pusher, accepted, head):
                     return [PushResult(spec.dst, errors.get(spec.dst)) for spec in specs]
                 time.sleep(random.random() * _LONGEST_WAIT)
                 self._state = self.history.newest()
+
+    def _compare(self) -> None:
+        """Warn when the registry is not what became of its state that we saw last."""
+        now, seen = self._state, (self._notes.read(_SEEN) or "").split()
+        here = [str(now.generation.number), now.digest.hex] if now is not None else []
+        if here == seen:
+            return
+        if seen and not self._follows_on(*seen):
+            at = f"generation {here[0]}" if here else "no generation"
+            warnings.warn(
+                f"the registry went backwards: {self} is at {at}, "
+                f"and is not what followed on generation {seen[0]}, which was seen before",
+                RegistryWarning,
+                stacklevel=2,
+            )
+        self._notes.write(_SEEN, " ".join(here) + "\n")
+
+    def _follows_on(self, number: str, digest: str) -> bool:
+        """Whether what we see now came after a generation, as far as that is known."""
+        if self._state is None or not number.isdigit():
+            return False
+        before = int(number)
+        if before >= self._state.generation.number:
+            return False
+        # Long ago, it may be gone.
+        then = self.history.at(before)
+        return then is None or then.digest.hex == digest
 
     @property
     def object_format(self) -> str | None:
@@ -177,33 +192,16 @@ class Registry:
     def _generation(self) -> Generation | None:
         return self._state.generation if self._state is not None else None
 
-    def _append(self, pusher: _Pusher, accepted: Sequence[Update]) -> bool:
+    def _append(self, pusher: _Pusher, accepted: Sequence[Update], head: str | None) -> bool:
         """Push the updates on top of the newest generation that we know; whether it was that."""
         before, pack = self._state, pusher.pack(self._generation, accepted)
-        new = _following(before, pusher.repository, accepted, pack)
+        new = following(before, pusher.repository, accepted, pack, head)
         self.history.storage.flush()
         if not self.history.append(new):
             return False
         self.history.storage.flush()
         self._state = self.history.told(new, before)
         return True
-
-    def _updates(self, repository: Repository, specs: Sequence[PushSpec]) -> list[Update]:
-        refs = self._generation.refs if self._generation is not None else {}
-        found = objects.named(repository, [spec.src for spec in specs if spec.src])
-        named = iter(found)
-        updates = []
-        for spec in specs:
-            object = next(named) if spec.src else None
-            if spec.src and object is None:
-                raise GitError(f"no such object to push: {spec.src}")
-            id, kind = object if object is not None else (None, None)
-            updates.append(Update(spec, id, kind, refs.get(spec.dst), None))
-        return list(_looked_at(repository, updates))
-
-    def _has_marker(self) -> bool:
-        with storage_faults(str(self)):
-            return self.storage.storage.info(MARKER_KEY) is not None
 
     def _take_in(self, repository: Repository, wanted: Sequence[Pack], *, show: bool) -> None:
         if not wanted:
@@ -320,109 +318,6 @@ class _Pusher:
             pack = Pack(digest_of_file(content.fileno(), size), size, count, tips)
             self._registry.history.put_pack(pack, self.repository.object_format, content, index)
         return pack
-
-
-def _looked_at(repository: Repository, updates: Sequence[Update]) -> Iterator[Update]:
-    """The updates, with git's objections to those that are not forced.
-
-    All but two of them it has made itself (transport-helper.c, push_refs_with_push), and
-    has not told us of such a ref.
-    """
-    moved = [
-        each
-        for each in updates
-        if None not in (each.id, each.before) and each.before != each.id and not each.spec.force
-    ]
-    names = [f"{id}{end}" for each in moved for id in (each.before, each.id) for end in ("", "^{}")]
-    found = iter(objects.named(repository, names))
-    objections: dict[str, str] = {}
-    for each, (old, old_peeled, _, new_peeled) in zip(
-        moved, zip(*[found] * 4, strict=True), strict=True
-    ):
-        if old is None:
-            objections[each.spec.dst] = "fetch first"
-        elif {old_peeled and old_peeled[1], new_peeled and new_peeled[1]} != {"commit"}:
-            objections[each.spec.dst] = "needs force"
-    for each in updates:
-        yield each._replace(objection=objections.get(each.spec.dst))
-
-
-def _refusals(
-    generation: Generation | None, updates: Sequence[Update], leases: Collection[str]
-) -> dict[str, str]:
-    """Why refs can't be pushed on top of a generation, in the words that git knows or uses."""
-    refs = dict(generation.refs) if generation is not None else {}
-    errors: dict[str, str] = {}
-    for each in updates:
-        name = each.spec.dst
-        if refs.get(name) != each.before:
-            errors[name] = "stale info" if name in leases else "fetch first"
-        elif each.objection is not None:
-            errors[name] = each.objection
-        elif not is_ref_name(name):
-            errors[name] = "funny refname"
-        elif each.id is None and generation is not None and name == generation.head:
-            if not each.spec.force:
-                errors[name] = "deletion of the current branch prohibited"
-        elif name.startswith(_BRANCHES) and each.kind not in (None, "commit"):
-            errors[name] = "a branch must be a commit"
-        if name not in errors and each.id is None:
-            refs.pop(name, None)
-    for each in updates:
-        if each.id is None or each.spec.dst in errors:
-            continue
-        other = in_the_way(each.spec.dst, refs)
-        if other is not None:
-            errors[each.spec.dst] = f"{other} exists"
-        else:
-            refs[each.spec.dst] = each.id
-    return errors
-
-
-def _following(
-    before: State | None, repository: Repository, accepted: Sequence[Update], pack: Pack | None
-) -> Generation:
-    """The generation that the updates make of the one before."""
-    old = before.generation if before is not None else None
-    refs = dict(old.refs) if old is not None else {}
-    peeled = dict(old.peeled) if old is not None else {}
-    targets = objects.peeled(
-        repository, [each.id for each in accepted if each.id is not None and each.kind == "tag"]
-    )
-    for each in accepted:
-        name = each.spec.dst
-        refs.pop(name, None)
-        peeled.pop(name, None)
-        if each.id is not None:
-            refs[name] = each.id
-            if each.id in targets:
-                peeled[name] = targets[each.id]
-    known = old.packs if old is not None else ()
-    if pack is not None and pack.digest not in {each.digest for each in known}:
-        known = (*known, pack)
-    return Generation(
-        number=old.number + 1 if old is not None else 1,
-        parent=before.digest if before is not None else None,
-        nonce=secrets.token_hex(16),
-        time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        object_format=repository.object_format,
-        head=_head(old, refs, repository),
-        refs=refs,
-        peeled=peeled,
-        packs=known,
-    )
-
-
-def _head(old: Generation | None, refs: Collection[str], repository: Repository) -> str:
-    """The branch that HEAD is to mean: the same while it is there, else the likeliest one."""
-    if old is not None and old.head in refs:
-        return old.head
-    current = repository.run_unchecked("symbolic-ref", "-q", "HEAD")[1]
-    here = current.decode("utf-8", "surrogateescape").strip()
-    branches = sorted(name for name in refs if name.startswith(_BRANCHES))
-    likely = [here, *_DEFAULT_BRANCHES, *branches]
-    fallback = old.head if old is not None else here if is_ref_name(here) else _DEFAULT_BRANCHES[0]
-    return next((each for each in likely if each in branches), fallback)
 
 
 def refs_of(generation: Generation | None, *, for_push: bool) -> tuple[Ref, ...]:

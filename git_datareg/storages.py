@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from git_datareg import embedding, sshurl, trust
+from git_datareg import embedding, trust
 from git_datareg.errors import (
     StorageDeniedError,
     StorageError,
@@ -28,6 +28,9 @@ from git_datareg.storage import Options, Storage, open_storage
 from git_datareg.storage.credentials import Netrc
 from git_datareg.storage.deferred import DeferredStorage
 from git_datareg.storage.refusing import RefusingStorage
+
+if TYPE_CHECKING:
+    from git_datareg.notes import Notes
 
 #: Says in `.gitattributes` which storage a file's object is pushed to.
 STORAGE_ATTRIBUTE = "datareg-storage"
@@ -74,7 +77,7 @@ def storage_pushed_to(project: Project, remote: Location, name: str | None = Non
         return opened(project, location, configured.options, writable=not configured.readonly)
     place = embedded(remote)
     if place is not None:
-        return opened(project, place, project.settings.options_for(place))
+        return opened(project, place, _options_of(project, place, is_foreign=False))
     reason = ""
     try:
         place = embedding.over_ssh(remote)
@@ -180,22 +183,28 @@ def embedded_ones(project: Project) -> Iterator[ObjectStorage]:
     for place in sorted(place for place in known if os.path.isdir(place.path or "")):
         yield ObjectStorage(open_storage(place, writable=False))
     for each in project.remotes:
-        if each.location.scheme in sshurl.SCHEMES:
+        if embedding.may_be_over_ssh(each.location):
             yield _over_ssh(each.location)
         elif is_storages(each.location):
-            options = project.settings.options_for(each.location)
+            options = _options_of(project, each.location, is_foreign=each.is_foreign)
             yield opened(project, each.location, options, writable=False)
         elif each.may_be_serverless and each.location.scheme in ("http", "https"):
-            yield _published(project, each.location)
+            options = _options_of(project, each.location, is_foreign=each.is_foreign)
+            yield _published(project, each.location, options)
 
 
-def _published(project: Project, remote: Location) -> ObjectStorage:
+def _options_of(project: Project, remote: Location, *, is_foreign: bool) -> Options:
+    """How to reach a serverless registry that is a remote, or is read as one."""
+    options = project.settings.options_for(remote)
+    return options if is_foreign else options._replace(is_trusted=True, allow_private=True)
+
+
+def _published(project: Project, remote: Location, options: Options) -> ObjectStorage:
     """The registry that a web server publishes, if it is one; it is not asked yet."""
 
     def find() -> Storage:
         from git_datareg.history import History
 
-        options = project.settings.options_for(remote)
         found = opened(project, remote, options, writable=False).storage
         if not History(found).is_told():
             raise StorageNotFoundError(f"no serverless registry: {remote}")
@@ -263,6 +272,13 @@ def reached(
         # A URL that can't be one of this kind of storage, in a file that is anybody's.
         fault = StorageNotConfiguredError(error.message, *error.hints)
     return ObjectStorage(RefusingStorage(location, fault), options)
+
+
+def notes_on(storage: ObjectStorage, settings: Settings) -> Notes:
+    """What this machine remembers of a storage as it is reached from here."""
+    from git_datareg import notes
+
+    return notes.on(storage.storage.location, storage.options, settings.cache, os.environ)
 
 
 class _Logins(NamedTuple):

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from git_datareg.errors import DataregError, PartialError
+from git_datareg.errors import DataregError, PartialError, RegistryWarning
 
 if TYPE_CHECKING:
     import argparse
     from threading import Lock
-    from typing import NoReturn
+    from typing import NoReturn, TextIO
 
     from tqdm import tqdm
 
@@ -36,6 +37,27 @@ def say(text: str) -> None:
 def warn(text: str) -> None:
     """A line about something that is probably not meant so."""
     _write(f"{PROGRAM}: warning: {_line(text)}")
+
+
+def show_warnings() -> None:
+    """From now on have `warnings` of ours be printed so, each time that they are given."""
+    warnings.simplefilter("always", RegistryWarning)
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, RegistryWarning):
+            warn(str(message))
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
 
 
 def trace(text: str) -> None:

@@ -121,7 +121,7 @@ def test_generations_are_read_as_the_vectors_say(folder: str, name: str, expecte
     assert digest_of(text).hex == expected["digest"]
 
 
-@pytest.mark.parametrize("name", ["first.json", "second.json"])
+@pytest.mark.parametrize("name", ["first.txt", "second.txt"])
 def test_generations_are_written_as_the_vectors_say(name: str) -> None:
     text = vector("generation", name)
     assert generation.parse(text, name).encode() == text

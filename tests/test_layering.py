@@ -34,11 +34,11 @@ LAYERS = (
     "copying files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
-    "arriving downloads embedding history layout lookups objects presence settings transfer"
-    " uploads",
+    "arriving downloads embedding exclusive history layout lookups notes objects presence settings"
+    " transfer uploads",
     # 4: operations on a repository
     "adding configuring filtering installing placing projects pushing registries remote"
-    " serverless sources storages streaming",
+    " serverless sources storages streaming updates",
     # 5: operations across repositories
     "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
     " reading recording registry repairing served serverless_remote standing upcoming working",
@@ -101,7 +101,9 @@ WITHIN = {
     "sources": "projects storages",
     "pushing": "projects sources storages",
     "remote": "projects storages",
+    "exclusive": "notes",
     "registries": "serverless storages",
+    "serverless": "updates",
     "working": "origins",
     "needs": "origins",
     "checking": "needs origins",

@@ -71,7 +71,7 @@ def small_files(
     closed by who does not take all. Ends early when git does.
     """
     command = ("ls-tree", "-r", "-z", "--long", "--full-tree", treeish)
-    child = repository.start(*command, may_fetch=False)
+    child = repository.at_hand.start(*command)
     assert child.stdin is not None and child.stdout is not None
     child.stdin.close()
     try:

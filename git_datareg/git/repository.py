@@ -33,6 +33,8 @@ class Repository(NamedTuple):
     #: "sha1" or "sha256".
     object_format: str
     own: bool
+    #: Whether git fetches what a partial clone lacks when it comes to it; in foreign ones never.
+    is_lazy: bool = True
 
     def run(
         self,
@@ -66,13 +68,11 @@ class Repository(NamedTuple):
             extra=self._environment(None),
         )
 
-    def start(
-        self, *arguments: str, may_fetch: bool = True, aloud: bool = False
-    ) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, aloud: bool = False) -> subprocess.Popen[bytes]:
         """A running git on this repository, with pipes to and from it.
 
-        The caller ends it and waits for it. Unless it `may_fetch`, what a partial clone lacks
-        is missing. What it says is lost, or, `aloud`, goes to our stderr.
+        The caller ends it and waits for it. What it says is lost, or, `aloud`, goes to our
+        stderr.
         """
         addressed = self._addressed(arguments)
         process.tell(addressed, "begun")
@@ -80,7 +80,7 @@ class Repository(NamedTuple):
             addressed,
             own=self.own,
             cwd=self.top,
-            extra=self._environment(None if may_fetch else _NO_FETCHING),
+            extra=self._environment(None),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if aloud else subprocess.DEVNULL,
@@ -90,6 +90,11 @@ class Repository(NamedTuple):
     def top(self) -> str:
         """Where git runs: the work tree's top, or the bare repository."""
         return self.work_tree or self.places.git_dir
+
+    @property
+    def at_hand(self) -> Repository:
+        """The same repository, where what a partial clone lacks is missing and not fetched."""
+        return self._replace(is_lazy=False)
 
     @property
     def is_shallow(self) -> bool:
@@ -114,7 +119,8 @@ class Repository(NamedTuple):
         return found
 
     def _environment(self, extra: Mapping[str, str] | None) -> Mapping[str, str] | None:
-        return extra if self.own else {**_NO_FETCHING, **(extra or {})}
+        fetches = self.own and self.is_lazy
+        return extra if fetches else {**_NO_FETCHING, **(extra or {})}
 
     def _addressed(self, arguments: Sequence[str]) -> list[str]:
         where = [f"--git-dir={self.places.git_dir}"]

@@ -49,7 +49,13 @@ values = st.recursive(
 
 
 def fields(of: Generation = FULL) -> Any:
-    return json.loads(of.encode())
+    return json.loads(of.encode().split(b"\n", 2)[2])
+
+
+def record(value: Any) -> bytes:
+    """A record with any content, and the digest of that."""
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return b"git-datareg generation 1\nblake3 %s\n" % digest_of(body).hex.encode() + body
 
 
 def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -75,15 +81,12 @@ def test_equal_states_are_equal_texts() -> None:
 
 
 def test_what_later_versions_add_is_ignored() -> None:
-    assert parse(json.dumps({**fields(), "later": 1}).encode(), "x") == FULL
+    assert parse(record({**fields(), "later": 1}), "x") == FULL
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"version": 2}, "a record of version 2"),
-        ({"version": True}, "a record of version True"),
-        ({"version": "1"}, "a record of version .1"),
         ({"number": 0}, "not a number"),
         ({"number": 10**20}, "not a number"),
         ({"number": True}, "not a number"),
@@ -118,15 +121,33 @@ def test_what_later_versions_add_is_ignored() -> None:
 )
 def test_what_can_not_be_is_said(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(CorruptError, match=said) as caught:
-        parse(json.dumps({**fields(), **changes}).encode(), "here/1.json")
+        parse(record({**fields(), **changes}), "here/1.json")
     assert "here/1.json" in str(caught.value)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff", b"[" * 100_000, b"null", b"[]", b"1", b"{}"])
 def test_what_is_no_record_is_said(text: bytes) -> None:
-    with pytest.raises(CorruptError, match="x"):
+    for each in (text, record(text)):
+        with pytest.raises(CorruptError, match=r"not a record of refs: x"):
+            parse(each, "x")
+
+
+@pytest.mark.parametrize("version", [b"", b"2", b"1.0", b"1 ", b"\xff\x1b[31m"])
+def test_other_versions_are_told_as_such(version: bytes) -> None:
+    text = FULL.encode().replace(b"generation 1\n", b"generation %s\n" % version)
+    with pytest.raises(
+        CorruptError, match=r"a record of version .*only 1 is known here: x"
+    ) as caught:
         parse(text, "x")
+    assert str(caught.value).isprintable()
+
+
+def test_a_bit_that_is_flipped_is_said() -> None:
+    text = FULL.encode()
+    for place in range(len(text)):
+        with pytest.raises(CorruptError):
+            parse(text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :], "x")
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)
@@ -140,7 +161,7 @@ def test_each_value_is_looked_at(place: tuple[Any, ...], other: Any) -> None:
         inner = inner[key]
     inner[place[-1]] = other
     try:
-        found = parse(json.dumps(changed).encode(), "x")
+        found = parse(record(changed), "x")
     except CorruptError:
         return
     # What passes is a record like any other.
@@ -155,10 +176,10 @@ def test_each_value_must_be_there(place: tuple[Any, ...]) -> None:
         inner = inner[key]
     del inner[place[-1]]
     if place[0] in ("refs", "peeled") and len(place) > 1 and place[1] != "refs/tags/v1":
-        parse(json.dumps(changed).encode(), "x")
+        parse(record(changed), "x")
     elif place != ("peeled", "refs/tags/v1"):
         with pytest.raises(CorruptError):
-            parse(json.dumps(changed).encode(), "x")
+            parse(record(changed), "x")
 
 
 @given(st.sampled_from(PLACES), values)

@@ -171,7 +171,7 @@ def test_a_record_that_does_not_follow_is_said(
 def test_a_record_that_is_none_is_said(past: History, storage: Failing, text: bytes) -> None:
     pushed(past, 2)
     put(storage, record_key(3), text)
-    with pytest.raises(CorruptError, match=r"0003\.json in memory://registry"):
+    with pytest.raises(CorruptError, match=r"0003 in memory://registry"):
         past.newest()
 
 
