@@ -7,7 +7,9 @@ text: docs/format.md, "Serverless registries". Works on any `Storage`. Knows no 
 from __future__ import annotations
 
 import io
+import secrets
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
 
 from git_datareg import generation, plainfiles
@@ -33,6 +35,18 @@ class State(NamedTuple):
 
     generation: Generation
     digest: Digest
+
+    def following(self) -> Generation:
+        """The next generation, in which nothing has changed yet."""
+        number = self.generation.number + 1
+        return self.generation._replace(
+            number=number, parent=self.digest, nonce=_nonce(), time=_now()
+        )
+
+
+def first(object_format: str) -> Generation:
+    """The first generation of a registry, of which there is nothing yet."""
+    return Generation(1, None, _nonce(), _now(), object_format, "refs/heads/main", {}, {}, ())
 
 
 def record_key(number: int) -> str:
@@ -195,3 +209,11 @@ class History:
 
 def _state(text: bytes, name: str) -> State:
     return State(generation.parse(text, name), digest_of(text))
+
+
+def _nonce() -> str:
+    return secrets.token_hex(16)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -343,6 +343,9 @@ class WrappedRemote:
         """See `push`."""
         return push(self.spelled, specs, options)
 
+    def tidy(self, repository: Repository) -> None:
+        """Nothing is to be done."""
+
 
 def pushed_commits(repository: Repository, specs: Sequence[PushSpec]) -> list[str]:
     """The ids of what is pushed, deletions left out."""

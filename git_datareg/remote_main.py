@@ -101,6 +101,7 @@ class Helper:
                     self._send(protocol.FetchDone())
                 case protocol.PushBatch(specs):
                     self._send(protocol.PushDone(tuple(self._push(specs))))
+                    self._target.tidy(self._workspace.repository)
                 case _:
                     return
 

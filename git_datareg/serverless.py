@@ -7,21 +7,17 @@ in the one moment that decides.
 
 from __future__ import annotations
 
-import os
 import random
 import tempfile
 import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 
-from git_datareg import exclusive
-from git_datareg.digest import Hasher, digest_of_file
+from git_datareg import consolidation, exclusive, incoming
 from git_datareg.errors import (
+    DataregError,
     GitError,
-    IntegrityError,
     RegistryWarning,
     RepositoryNotFoundError,
     StorageNotFoundError,
@@ -29,7 +25,6 @@ from git_datareg.errors import (
 )
 from git_datareg.generation import Generation, Pack
 from git_datareg.git import objects, packs
-from git_datareg.git.packs import PackFile
 from git_datareg.git.repository import Repository
 from git_datareg.history import History, State
 from git_datareg.layout import ObjectStorage
@@ -39,10 +34,6 @@ from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref
 from git_datareg.transfer import storage_faults
 from git_datareg.updates import Update, following, planned, refusals
 
-_CHUNK = 1024 * 1024
-#: Packs of at most so many bytes come several at once, and are held in memory meanwhile.
-_SMALL = 4 * 1024 * 1024
-_AHEAD = 32
 #: Seconds to wait, by chance up to so many, when somebody else was quicker.
 _LONGEST_WAIT = 0.2
 #: The note on the generation that this machine saw last: its number and its record's digest.
@@ -57,6 +48,7 @@ class Registry:
         self._notes = notes
         self.history = History(storage.storage)
         self._state: State | None = None
+        self._has_pushed = False
 
     def __str__(self) -> str:
         return str(self.storage)
@@ -104,11 +96,11 @@ class Registry:
         tips = {tip for pack in known for tip in pack.tips}
         here = set(objects.existing(repository, sorted(tips))) if tips else set()
         lacking = [pack for pack in known if not here.issuperset(pack.tips)]
-        self._take_in(repository, lacking, show=show)
+        incoming.take_in(self.history, repository, lacking, show=show)
         if len(lacking) < len(known) and not objects.reaches_all(repository, wants):
             # Git has thrown out parts of what no ref needed.
             rest = [pack for pack in known if pack not in lacking]
-            self._take_in(repository, rest, show=show)
+            incoming.take_in(self.history, repository, rest, show=show)
 
     def prepare(self) -> None:
         """Make it ready to be pushed to; what is nowhere is made.
@@ -183,6 +175,12 @@ class Registry:
         then = self.history.at(before)
         return then is None or then.digest.hex == digest
 
+    def tidy(self, repository: Repository) -> None:
+        """Make fewer packs of many, after a push; what hinders that is no fault."""
+        if self._has_pushed and self._state is not None:
+            with suppress(DataregError), storage_faults(str(self)):
+                consolidation.consolidate(self.history, self._state, repository)
+
     @property
     def object_format(self) -> str | None:
         """The hash function of its Git objects, as far as one was looked at."""
@@ -201,71 +199,8 @@ class Registry:
             return False
         self.history.storage.flush()
         self._state = self.history.told(new, before)
+        self._has_pushed = True
         return True
-
-    def _take_in(self, repository: Repository, wanted: Sequence[Pack], *, show: bool) -> None:
-        if not wanted:
-            return
-        with ThreadPoolExecutor(self.storage.storage.properties.connections) as pool:
-            source = _Incoming(self.history, repository.object_format, wanted, pool)
-            try:
-                total = sum(pack.objects for pack in wanted)
-                packs.take_in(repository, source.packs(), total, show=show)
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-
-class _Incoming:
-    """Packs on their way here, verified; small ones several at once."""
-
-    def __init__(
-        self,
-        history: History,
-        object_format: str,
-        wanted: Sequence[Pack],
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        self._history = history
-        self._object_format = object_format
-        self._todo = deque(pack for pack in wanted if pack.size <= _SMALL)
-        self._wanted = wanted
-        self._pool = pool
-        self._coming: dict[Pack, Future[bytes]] = {}
-
-    def packs(self) -> list[Callable[[], Iterator[bytes]]]:
-        """The packs, as `git.packs.take_in` has them."""
-        return [partial(self._pieces, pack) for pack in self._wanted]
-
-    def _pieces(self, pack: Pack) -> Iterator[bytes]:
-        while self._todo and len(self._coming) < _AHEAD:
-            following = self._todo.popleft()
-            self._coming[following] = self._pool.submit(self._whole, following)
-        coming = self._coming.pop(pack, None)
-        if coming is None:
-            yield from self._verified(pack)
-        else:
-            yield coming.result()
-
-    def _whole(self, pack: Pack) -> bytes:
-        return b"".join(self._verified(pack))
-
-    def _verified(self, pack: Pack) -> Iterator[bytes]:
-        hasher = Hasher()
-        with storage_faults(str(self._history)):
-            stream = self._history.open_pack(pack, self._object_format)
-        with stream:
-            while hasher.size <= pack.size:
-                with storage_faults(str(self._history)):
-                    piece = stream.read(min(_CHUNK, pack.size + 1 - hasher.size))
-                if not piece:
-                    break
-                hasher.update(piece)
-                yield piece
-        if (hasher.size, hasher.digest()) != (pack.size, pack.digest):
-            raise IntegrityError(
-                f"corrupt pack {pack.digest} in {self._history}",
-                "restore it from a copy, or push again from a clone that is whole",
-            )
 
 
 class _Pusher:
@@ -309,15 +244,8 @@ class _Pusher:
         if made is None:
             return None
         tips = tuple(id for id in new if id not in refs)
-        return self._put(made, tips)
-
-    def _put(self, made: PackFile, tips: tuple[str, ...]) -> Pack:
-        with open(made.content, "rb") as content, open(made.idx, "rb") as index:
-            size = os.fstat(content.fileno()).st_size
-            count = packs.count(content.read(packs.HEADER))
-            pack = Pack(digest_of_file(content.fileno(), size), size, count, tips)
-            self._registry.history.put_pack(pack, self.repository.object_format, content, index)
-        return pack
+        history = self._registry.history
+        return consolidation.put(history, made, tips, self.repository.object_format)
 
 
 def refs_of(generation: Generation | None, *, for_push: bool) -> tuple[Ref, ...]:

@@ -77,6 +77,10 @@ class ServerlessRemote:
             show=options.shows_progress,
         )
 
+    def tidy(self, repository: Repository) -> None:
+        """Do what is left to do after a push, when git has its answer."""
+        self._registry.tidy(repository.at_hand)
+
 
 def _as_it_is_now(repository: Repository) -> Repository:
     """The repository with its hash function: git-clone sets it when it has heard our list."""

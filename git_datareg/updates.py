@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from git_datareg.errors import GitError
 from git_datareg.generation import Generation, Pack, in_the_way, is_ref_name
 from git_datareg.git import objects
 from git_datareg.git.repository import Repository
-from git_datareg.history import State
+from git_datareg.history import State, first
 from git_datareg.protocol.remote_helper import PushSpec
 
 _BRANCHES = "refs/heads/"
@@ -132,16 +130,9 @@ def following(
     known = old.packs if old is not None else ()
     if pack is not None and pack.digest not in {each.digest for each in known}:
         known = (*known, pack)
-    return Generation(
-        number=old.number + 1 if old is not None else 1,
-        parent=before.digest if before is not None else None,
-        nonce=secrets.token_hex(16),
-        time=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        object_format=repository.object_format,
-        head=head or _head(old, refs, repository),
-        refs=refs,
-        peeled=peeled,
-        packs=known,
+    new = before.following() if before is not None else first(repository.object_format)
+    return new._replace(
+        head=head or _head(old, refs, repository), refs=refs, peeled=peeled, packs=known
     )
 
 

@@ -37,8 +37,8 @@ LAYERS = (
     "arriving downloads embedding exclusive history layout lookups notes objects presence settings"
     " transfer uploads",
     # 4: operations on a repository
-    "adding configuring filtering installing placing projects pushing registries remote"
-    " serverless sources storages streaming updates",
+    "adding configuring consolidation filtering incoming installing placing projects pushing"
+    " registries remote serverless sources storages streaming updates",
     # 5: operations across repositories
     "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
     " reading recording registry repairing served serverless_remote standing upcoming working",
@@ -103,7 +103,8 @@ WITHIN = {
     "remote": "projects storages",
     "exclusive": "notes",
     "registries": "serverless storages",
-    "serverless": "updates",
+    "serverless": "consolidation incoming updates",
+    "consolidation": "incoming",
     "working": "origins",
     "needs": "origins",
     "checking": "needs origins",

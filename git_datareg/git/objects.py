@@ -248,6 +248,22 @@ def peeled(repository: Repository, ids: Iterable[str]) -> dict[str, str]:
     return {tag: target[0] for tag, target in zip(tags, targets, strict=True) if target}
 
 
+def independent(repository: Repository, ids: Iterable[str]) -> list[str]:
+    """The same objects, less the commits that others of them come after.
+
+    Those that are not here, or are no commits, stay.
+    """
+    wanted = list(dict.fromkeys(ids))
+    found = named(repository, wanted)
+    commits = [each[0] for each in found if each is not None and each[1] == "commit"]
+    if len(commits) < 2:
+        return wanted
+    code, output, _ = repository.run_unchecked("merge-base", "--independent", *commits)
+    # Where a history ends before it should, as in shallow ones, less is known, and all stay.
+    kept = set(output.decode().split()) if code == 0 else set(commits)
+    return [id for id in wanted if id in kept or id not in commits]
+
+
 def reaches_all(repository: Repository, ids: Iterable[str]) -> bool:
     """Whether objects are here with all that they reach, taking that for granted of refs."""
     command = ("rev-list", "--objects", "--stdin", "--not", "--all", "--quiet")

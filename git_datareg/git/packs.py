@@ -54,6 +54,23 @@ def write(
     return PackFile(path, index)
 
 
+def merge(repository: Repository, directory: str) -> PackFile:
+    """One pack, in a directory, of all packs of a repository, each object once.
+
+    They are taken to have been checked before.
+    """
+    store = os.path.join(repository.places.common_dir, "objects", "pack")
+    names = sorted(name for name in os.listdir(store) if name.endswith(".pack"))
+    arguments = [
+        *("-c", "pack.packSizeLimit=0", "-c", "pack.writeReverseIndex=false"),
+        *("pack-objects", "--stdin-packs", "--delta-base-offset", "-q"),
+        os.path.join(directory, "new"),
+    ]
+    name = _run(repository, arguments, [f"{each}\n".encode() for each in names]).decode().strip()
+    path = os.path.join(directory, f"new-{name}")
+    return PackFile(f"{path}.pack", f"{path}.idx")
+
+
 def take_in(
     repository: Repository,
     packs: Sequence[Callable[[], Iterator[bytes]]],

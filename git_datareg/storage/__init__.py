@@ -81,6 +81,9 @@ class Info(NamedTuple):
 
     key: str
     size: int
+    #: When it was put, in seconds since the epoch by the storage's clock: only `list` tells
+    #: it, and not of every storage.
+    modified: float | None = None
 
 
 class Storage(Protocol):

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from importlib.util import find_spec
 from typing import Any, BinaryIO, cast
 
@@ -420,4 +421,15 @@ def _infos(root: str, entries: Iterable[Mapping[str, Any]]) -> Iterator[Info]:
         key = name.removeprefix(start).removeprefix("/")
         is_key = name.startswith(start) and key.isascii() and "/." not in f"/{key}"
         if is_key and entry["type"] == "file" and entry.get("size") is not None:
-            yield Info(key, int(entry["size"]))
+            yield Info(key, int(entry["size"]), _time(entry))
+
+
+def _time(entry: Mapping[str, Any]) -> float | None:
+    """When a file was written; each file system has a word of its own for it."""
+    for word in ("mtime", "last_modified", "LastModified", "modified", "updated"):
+        found = entry.get(word)
+        if isinstance(found, datetime):
+            return found.timestamp()
+        if isinstance(found, int | float):
+            return float(found)
+    return None

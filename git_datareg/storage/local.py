@@ -201,7 +201,8 @@ class LocalStorage(Place):
                     if entry.is_dir():
                         yield from self._values(key)
                     elif entry.is_file():
-                        yield Info(key, entry.stat().st_size)
+                        found = entry.stat()
+                        yield Info(key, found.st_size, found.st_mtime)
         except (FileNotFoundError, NotADirectoryError):
             # Deleted since its parent was read.
             return

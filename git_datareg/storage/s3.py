@@ -135,7 +135,7 @@ class S3Storage(Place):
     def list(self, prefix: str) -> Iterator[Info]:
         """See Storage; all of it is asked for before the first is given."""
         # Some servers sort by directory, so that "a/b" comes before "a-b".
-        return (Info(key, size) for key, size in sorted(self._listed(prefix)))
+        return iter(sorted(self._listed(prefix)))
 
     def delete(self, key: str) -> None:
         """See Storage."""
@@ -185,7 +185,7 @@ class S3Storage(Place):
             return io.BytesIO(answer.bytes().to_bytes())
         return cast(BinaryIO, _Stream(answer.stream(_CHUNK), self._bucket))
 
-    def _listed(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def _listed(self, prefix: str) -> Iterator[Info]:
         """What begins with `prefix`, in no order."""
         directory, _, name = prefix.rpartition("/")
         root = "/".join(filter(None, (self._prefix, directory and checked(directory))))
@@ -193,7 +193,7 @@ class S3Storage(Place):
         try:
             found = self._bucket.ask(
                 lambda route: [
-                    (each["path"], each["size"])
+                    (each["path"], each["size"], each["last_modified"].timestamp())
                     for chunk in route.reader.list(root or None, offset=start, chunk_size=1000)
                     for each in chunk
                 ]
@@ -201,9 +201,9 @@ class S3Storage(Place):
         except Rejected as error:
             raise self._bucket.fault(error.reply) from error
         above = f"{self._prefix}/" if self._prefix else ""
-        for path, size in found:
+        for path, size, modified in found:
             if path.startswith(above + prefix) and _is_key(path.removeprefix(above)):
-                yield path.removeprefix(above), size
+                yield Info(path.removeprefix(above), size, modified)
 
     def _put_small(self, key: str, path: str, data: bytes) -> bool:
         mode: _Mode = "create" if self._has_conditions else "overwrite"

@@ -256,7 +256,7 @@ class SftpStorage(Place):
             todo += (name for name, attributes in found if attributes.is_directory)
             for name, attributes in found:
                 if attributes.is_file and attributes.size is not None:
-                    yield Info(name, attributes.size)
+                    yield Info(name, attributes.size, attributes.mtime)
 
     def _entries(
         self, channel: Channel, directories: dict[str, bytes]

@@ -541,3 +541,19 @@ def test_plain_git_reads_sha256_from_a_web_server(web: Nginx, tmp_path: Path) ->
     cloned = clone(web.url("static/sha256"), tmp_path / "clone")
     assert cloned.head() == registry.work.head()
     cloned.run("fsck", "--strict")
+
+
+def test_after_many_pushes_there_are_few_packs(tmp_path: Path) -> None:
+    work = Git(tmp_path / "work").init()
+    url = f"datareg::{tmp_path}/served"
+    for number in range(40):
+        work.run("commit", "--quiet", "--allow-empty", "--message", str(number))
+        work.run("push", "--quiet", url, "main")
+        if number == 20:
+            early = clone(url, tmp_path / "early")
+    info = (tmp_path / "served/objects/info/packs").read_text()
+    assert info.count("P pack-") < 10
+    for cloned in (early, clone(url, tmp_path / "clone")):
+        cloned.run("pull", "--quiet")
+        assert cloned.out("rev-list", "--count", "HEAD") == "40"
+        cloned.run("fsck", "--strict")

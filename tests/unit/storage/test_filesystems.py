@@ -7,7 +7,7 @@ import importlib.util
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ from git_datareg.storage.filesystems import FileSystemStorage
 from tests.support import plainfs
 
 KEY = "objects/ab/cdef"
+
+
+def without_times(found: Iterable[Info]) -> list[Info]:
+    return [each._replace(modified=None) for each in found]
 
 
 @pytest.fixture
@@ -245,7 +249,7 @@ def test_what_no_key_names_is_not_listed(directory: Path) -> None:
     put(storage, KEY, b"x")
     for name in (".DS_Store", "objects/.nfs0001", "objects/\u00e9"):
         (directory / name).write_text("x")
-    assert list(storage.list("")) == [Info(KEY, 1)]
+    assert without_times(storage.list("")) == [Info(KEY, 1)]
 
 
 def test_what_killed_writers_left_is_removed_after_a_day(directory: Path) -> None:
@@ -286,7 +290,7 @@ def test_a_cloud_keeps_values_under_their_keys_at_once(
     assert put(cloud, KEY, value)
     assert put(cloud, KEY, b"other") is False
     assert read(cloud, KEY) == value
-    assert list(cloud.list("objects/")) == [Info(KEY, size)]
+    assert without_times(cloud.list("objects/")) == [Info(KEY, size)]
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["cdef"]
     cloud.delete(KEY)
     cloud.delete(KEY)
