@@ -61,6 +61,29 @@ def consolidate(history: History, state: State, repository: Repository) -> State
     return None
 
 
+def repack(history: History, state: State, repository: Repository) -> State | None:
+    """Have a state with one pack of just what its refs reach; the new state.
+
+    `repository` has all of that. None where the state is so already, or somebody else was
+    quicker. Raises StorageError and GitError.
+    """
+    generation = state.generation
+    ids = sorted(set(generation.refs.values()))
+    reached = objects.count_reached(repository, ids) if ids else 0
+    if len(generation.packs) <= 1 and sum(pack.objects for pack in generation.packs) == reached:
+        return None
+    whole: tuple[Pack, ...] = ()
+    if ids:
+        with tempfile.TemporaryDirectory(prefix="datareg-packs-") as directory:
+            made = packs.write(repository, ids, [], directory, show=False)
+            assert made is not None, "refs have objects"
+            tips = tuple(objects.independent(repository, ids))
+            whole = (put(history, made, tips, generation.object_format),)
+    new = state.following()._replace(packs=whole)
+    history.storage.flush()
+    return history.told(new, state) if history.append(new) else None
+
+
 def put(history: History, made: PackFile, tips: tuple[str, ...], object_format: str) -> Pack:
     """Store a pack that was made here, and its index."""
     with open(made.content, "rb") as content, open(made.idx, "rb") as index:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import secrets
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import BinaryIO, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO, NamedTuple, TypeGuard
 
 from git_datareg import generation, plainfiles
 from git_datareg.digest import Digest, digest_of
@@ -21,13 +21,17 @@ from git_datareg.errors import (
     StorageError,
     StorageUnavailableError,
 )
-from git_datareg.generation import MAX_LENGTH, Generation, Pack, pack_name
+from git_datareg.generation import MAX_LENGTH, Collection, Generation, Pack, pack_name
 from git_datareg.storage import Storage
 
 _RECORDS = "git/refs/"
 #: A copy of the newest record that somebody has told of: where to begin to look.
 HINT_KEY = "git/latest"
 _CHUNK = 1024 * 1024
+#: So long nobody counts on what a collection deletes.
+_WAIT = timedelta(hours=1)
+#: Bytes of a list of keys, of which each has some 70: ten million.
+_MAX_KEYS = 1024 * 1024 * 1024
 
 
 class State(NamedTuple):
@@ -40,13 +44,34 @@ class State(NamedTuple):
         """The next generation, in which nothing has changed yet."""
         number = self.generation.number + 1
         return self.generation._replace(
-            number=number, parent=self.digest, nonce=_nonce(), time=_now()
+            number=number, parent=self.digest, nonce=_nonce(), time=now()
         )
 
 
 def first(object_format: str) -> Generation:
     """The first generation of a registry, of which there is nothing yet."""
-    return Generation(1, None, _nonce(), _now(), object_format, "refs/heads/main", {}, {}, ())
+    return Generation(1, None, _nonce(), now(), object_format, "refs/heads/main", {}, {}, ())
+
+
+def now() -> str:
+    """This moment, as records have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def is_under_way(collection: Collection | None) -> TypeGuard[Collection]:
+    """Whether a collection may still delete; it stops long before this says that it does not."""
+    if collection is None:
+        return False
+    try:
+        begun = datetime.fromisoformat(collection.time)
+        return abs(datetime.now(UTC) - begun) < _WAIT
+    except (ValueError, TypeError):
+        return True
+
+
+def collection_key(keys: Digest) -> str:
+    """The key of the list of keys that a collection deletes."""
+    return f"git/collections/{keys.hex}"
 
 
 def record_key(number: int) -> str:
@@ -158,6 +183,24 @@ class History:
         """
         return self.storage.open(pack_keys(pack.digest, object_format)[0])
 
+    def put_collection(self, collection: Collection, keys: bytes) -> str:
+        """Store the list of a collection's keys; its own key. Raises any StorageError."""
+        key = collection_key(collection.digest)
+        self.storage.put(key, io.BytesIO(keys), len(keys))
+        return key
+
+    def collected(self, collection: Collection) -> frozenset[str]:
+        """The keys that a collection deletes; raises CorruptError without that list."""
+        key = collection_key(collection.digest)
+        try:
+            with self.storage.open(key) as stream:
+                text = stream.read(_MAX_KEYS)
+        except ObjectNotFoundError:
+            text = b""
+        if digest_of(text) != collection.digest:
+            raise CorruptError(f"not the list of a garbage collection: {key} in {self}")
+        return frozenset(text.decode().split("\n"))
+
     def _hinted(self) -> State | None:
         try:
             text = self._text(HINT_KEY)
@@ -213,7 +256,3 @@ def _state(text: bytes, name: str) -> State:
 
 def _nonce() -> str:
     return secrets.token_hex(16)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -106,7 +106,7 @@ def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str |
     repository = project.repository
     known = objects.existing(repository, [*old, *(id for _, id in _tracked(project, remote))])
     blobs = objects.small_blobs_between(repository, new, known, limit=_MAX_METAFILE)
-    found = _pointers(repository, {blob.id: blob.path for blob in blobs})
+    found = pointers_in(repository, {blob.id: blob.path for blob in blobs})
     if not found:
         return Plan({})
     at_tips = objects.files_in_trees(
@@ -267,8 +267,11 @@ def _has_marker(storage: ObjectStorage) -> bool:
         return storage.storage.info(MARKER_KEY) is not None
 
 
-def _pointers(repository: Repository, paths: Mapping[str, bytes]) -> dict[str, Pointer]:
-    """The pointers among some blobs, which are given with a path for messages."""
+def pointers_in(repository: Repository, paths: Mapping[str, bytes]) -> dict[str, Pointer]:
+    """The pointers among some blobs, by their ids, which are given with a path for messages.
+
+    Raises PointerError for a pointer that is not understood.
+    """
     found = {}
     for id, content in objects.read_small_blobs(repository, paths, MAX_LENGTH):
         try:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from git_datareg.digest import Digest
 from git_datareg.errors import DataregError, GitError, RepositoryNotFoundError
 from git_datareg.git import config, objects, process
 from git_datareg.git.repository import Repository, open_foreign
@@ -338,9 +339,13 @@ class WrappedRemote:
         """Nothing is to be done."""
 
     def push(
-        self, repository: Repository, specs: Sequence[PushSpec], options: Options
+        self,
+        repository: Repository,
+        specs: Sequence[PushSpec],
+        options: Options,
+        data: Iterable[Digest],
     ) -> list[PushResult]:
-        """See `push`."""
+        """See `push`; the `data` that it needs is stored."""
         return push(self.spelled, specs, options)
 
     def tidy(self, repository: Repository) -> None:

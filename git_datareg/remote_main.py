@@ -17,6 +17,7 @@ from git_datareg.errors import DataregError, UsageError
 from git_datareg.files import write_all
 from git_datareg.location import Location
 from git_datareg.main import guarded
+from git_datareg.pointer import Pointer
 from git_datareg.protocol import remote_helper as protocol
 from git_datareg.protocol.remote_helper import NEED_DATA, HelperConnection, PushResult
 from git_datareg.remote import WrappedRemote
@@ -139,19 +140,22 @@ class Helper:
             ui.warn(warning)
 
     def _push(self, specs: Sequence[protocol.PushSpec]) -> list[PushResult]:
+        data: Sequence[Pointer] = ()
         if not self._options.is_set("dry-run"):
             reason = "nothing can be pushed there"
             try:
                 self._target.prepare()
                 reason = "its data could not be stored"
-                self._store(specs)
+                data = self._store(specs)
             except DataregError as error:
                 # Answered ref by ref, so that git says that each of them stayed.
                 ui.report(error)
                 return [PushResult(spec.dst, reason) for spec in specs]
-        return self._target.push(self._workspace.repository, specs, self._options)
+        digests = [pointer.digest for pointer in data]
+        return self._target.push(self._workspace.repository, specs, self._options, digests)
 
-    def _store(self, specs: Sequence[protocol.PushSpec]) -> None:
+    def _store(self, specs: Sequence[protocol.PushSpec]) -> Sequence[Pointer]:
+        """Store the data that a push needs; what that is."""
         from git_datareg import pushing
 
         project = self._workspace.project
@@ -171,6 +175,7 @@ class Helper:
             stored = pushing.store(project, needed, destination.location, advance=progress.advance)
         if stored is not None and stored.new and self._options.verbosity:
             ui.say(f"{ui.count(stored.new, 'object')} stored in {stored}")
+        return list(needed.pointers)
 
     def _events(self) -> Iterator[protocol.Incoming]:
         while True:

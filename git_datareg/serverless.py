@@ -11,10 +11,11 @@ import random
 import tempfile
 import time
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 
 from git_datareg import consolidation, exclusive, incoming
+from git_datareg.digest import Digest
 from git_datareg.errors import (
     DataregError,
     GitError,
@@ -22,12 +23,13 @@ from git_datareg.errors import (
     RepositoryNotFoundError,
     StorageNotFoundError,
     StorageReadOnlyError,
+    StorageUnavailableError,
 )
-from git_datareg.generation import Generation, Pack
+from git_datareg.generation import Collection, Generation, Pack
 from git_datareg.git import objects, packs
 from git_datareg.git.repository import Repository
-from git_datareg.history import History, State
-from git_datareg.layout import ObjectStorage
+from git_datareg.history import History, State, is_under_way, pack_keys
+from git_datareg.layout import ObjectStorage, object_key
 from git_datareg.location import Location
 from git_datareg.notes import Notes
 from git_datareg.protocol.remote_helper import PushResult, PushSpec, Ref
@@ -36,6 +38,7 @@ from git_datareg.updates import Update, following, planned, refusals
 
 #: Seconds to wait, by chance up to so many, when somebody else was quicker.
 _LONGEST_WAIT = 0.2
+_AGAIN = "push again in an hour"
 #: The note on the generation that this machine saw last: its number and its record's digest.
 _SEEN = "seen"
 
@@ -49,6 +52,8 @@ class Registry:
         self.history = History(storage.storage)
         self._state: State | None = None
         self._has_pushed = False
+        #: The garbage collections that may have met what we found there.
+        self._collections: set[Collection] = set()
 
     def __str__(self) -> str:
         return str(self.storage)
@@ -81,9 +86,11 @@ class Registry:
         if not is_there and not for_push:
             raise RepositoryNotFoundError(f"no registry at {self}")
         self._compare()
+        if self._state is not None and is_under_way(self._state.generation.collection):
+            self._collections.add(self._state.generation.collection)
         return self._state.generation if self._state is not None else None
 
-    def fetch(self, repository: Repository, wants: Collection[str], *, show: bool = False) -> None:
+    def fetch(self, repository: Repository, wants: Iterable[str], *, show: bool = False) -> None:
         """Bring the packs that the repository lacks; then it has all that the refs reach.
 
         Raises CorruptError for packs that are not what the record says, GitError when git
@@ -122,11 +129,12 @@ class Registry:
         *,
         is_atomic: bool = False,
         is_dry: bool = False,
-        leases: Collection[str] = (),
+        leases: Container[str] = (),
         head: str | None = None,
+        data: Iterable[Digest] = (),
         show: bool = False,
     ) -> list[PushResult]:
-        """Push refs, whose data is stored already; one result for each.
+        """Push refs, whose `data` is stored already; one result for each.
 
         All that go, go at one moment. `leases` are refs for which the user has said what
         they must have; `head` is the branch that HEAD is to mean. Raises any StorageError:
@@ -143,10 +151,10 @@ class Registry:
                         for each in updates
                     }
                 accepted = [each for each in updates if each.spec.dst not in errors]
-                if is_dry or not accepted or self._append(pusher, accepted, head):
+                if is_dry or not accepted or self._append(pusher, accepted, head, data):
                     return [PushResult(spec.dst, errors.get(spec.dst)) for spec in specs]
                 time.sleep(random.random() * _LONGEST_WAIT)
-                self._state = self.history.newest()
+                self._look_again()
 
     def _compare(self) -> None:
         """Warn when the registry is not what became of its state that we saw last."""
@@ -175,6 +183,34 @@ class Registry:
         then = self.history.at(before)
         return then is None or then.digest.hex == digest
 
+    def _look_again(self) -> None:
+        """Read the newest generation, when somebody was quicker than we."""
+        before, self._state = self._state, self.history.newest()
+        first = before.generation.number + 1 if before is not None else 1
+        last = self._state.generation.number if self._state is not None else 0
+        for number in range(first, last + 1):
+            passed = self.history.at(number)
+            if passed is None:
+                raise StorageUnavailableError(f"old records were deleted meanwhile: {self}", _AGAIN)
+            if passed.generation.collection is not None:
+                self._collections.add(passed.generation.collection)
+
+    def _check_stays(self, pack: Pack | None, data: Iterable[Digest]) -> None:
+        """Raise StorageUnavailableError if what we push may just be deleted as garbage.
+
+        It was there, and nothing needed it for long.
+        """
+        if not self._collections:
+            return
+        needed = {object_key(digest) for digest in data}
+        if pack is not None and self._generation is not None:
+            needed.update(pack_keys(pack.digest, self._generation.object_format))
+        for each in self._collections:
+            if not needed.isdisjoint(self.history.collected(each)):
+                raise StorageUnavailableError(
+                    f"what is pushed is just collected as garbage: {self}", _AGAIN
+                )
+
     def tidy(self, repository: Repository) -> None:
         """Make fewer packs of many, after a push; what hinders that is no fault."""
         if self._has_pushed and self._state is not None:
@@ -190,9 +226,16 @@ class Registry:
     def _generation(self) -> Generation | None:
         return self._state.generation if self._state is not None else None
 
-    def _append(self, pusher: _Pusher, accepted: Sequence[Update], head: str | None) -> bool:
+    def _append(
+        self,
+        pusher: _Pusher,
+        accepted: Sequence[Update],
+        head: str | None,
+        data: Iterable[Digest],
+    ) -> bool:
         """Push the updates on top of the newest generation that we know; whether it was that."""
         before, pack = self._state, pusher.pack(self._generation, accepted)
+        self._check_stays(pack, data)
         new = following(before, pusher.repository, accepted, pack, head)
         self.history.storage.flush()
         if not self.history.append(new):

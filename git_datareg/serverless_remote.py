@@ -5,9 +5,10 @@ The same questions as to `remote`, answered from a storage instead of by another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from git_datareg import remote, served, serverless
+from git_datareg.digest import Digest
 from git_datareg.errors import UsageError
 from git_datareg.generation import is_ref_name
 from git_datareg.git.repository import Repository
@@ -64,7 +65,11 @@ class ServerlessRemote:
         self._registry.prepare()
 
     def push(
-        self, repository: Repository, specs: Sequence[PushSpec], options: Options
+        self,
+        repository: Repository,
+        specs: Sequence[PushSpec],
+        options: Options,
+        data: Iterable[Digest],
     ) -> list[PushResult]:
         """See `remote.push`."""
         return self._registry.push(
@@ -74,6 +79,7 @@ class ServerlessRemote:
             is_dry=options.is_set("dry-run"),
             leases=options.leased,
             head=_head(options.push_options),
+            data=data,
             show=options.shows_progress,
         )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from typing import NamedTuple
 
 from git_datareg.errors import GitError
 from git_datareg.generation import Generation, Pack, in_the_way, is_ref_name
 from git_datareg.git import objects
 from git_datareg.git.repository import Repository
-from git_datareg.history import State, first
+from git_datareg.history import State, first, is_under_way
 from git_datareg.protocol.remote_helper import PushSpec
 
 _BRANCHES = "refs/heads/"
@@ -74,7 +74,7 @@ def _looked_at(repository: Repository, updates: Sequence[Update]) -> Iterator[Up
 def refusals(
     generation: Generation | None,
     updates: Sequence[Update],
-    leases: Collection[str],
+    leases: Container[str],
     head: str | None,
 ) -> dict[str, str]:
     """Why refs can't be pushed on top of a generation, in the words that git knows or uses."""
@@ -132,7 +132,11 @@ def following(
         known = (*known, pack)
     new = before.following() if before is not None else first(repository.object_format)
     return new._replace(
-        head=head or _head(old, refs, repository), refs=refs, peeled=peeled, packs=known
+        head=head or _head(old, refs, repository),
+        refs=refs,
+        peeled=peeled,
+        packs=known,
+        collection=new.collection if is_under_way(new.collection) else None,
     )
 
 

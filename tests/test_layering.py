@@ -40,8 +40,9 @@ LAYERS = (
     "adding configuring consolidation filtering incoming installing placing projects pushing"
     " registries remote serverless sources storages streaming updates",
     # 5: operations across repositories
-    "bringing chains checking conflicts delivery importing imports listing mirror needs origins"
-    " reading recording registry repairing served serverless_remote standing upcoming working",
+    "bringing chains checking collecting conflicts delivery importing imports listing mirror needs"
+    " origins reading recording registry repairing served serverless_remote standing upcoming"
+    " working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
     # 7: programs

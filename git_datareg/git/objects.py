@@ -264,6 +264,11 @@ def independent(repository: Repository, ids: Iterable[str]) -> list[str]:
     return [id for id in wanted if id in kept or id not in commits]
 
 
+def count_reached(repository: Repository, ids: Iterable[str]) -> int:
+    """How many objects some of them reach, themselves counted; raises GitError if one lacks."""
+    return int(repository.run("rev-list", "--objects", "--count", "--stdin", input=_lines(ids)))
+
+
 def reaches_all(repository: Repository, ids: Iterable[str]) -> bool:
     """Whether objects are here with all that they reach, taking that for granted of refs."""
     command = ("rev-list", "--objects", "--stdin", "--not", "--all", "--quiet")
