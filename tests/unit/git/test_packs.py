@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -161,3 +163,14 @@ def test_an_object_that_is_in_two_packs_is_no_harm(tmp_path: Path) -> None:
     # It can be packed and fetched on, too.
     target.run("repack", "-adq")
     target.run("fsck", "--strict")
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no second file system")
+def test_the_pack_may_be_on_another_file_system(tmp_path: Path) -> None:
+    source = Git(tmp_path / "source")
+    commits = history(source)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        made = packs.write(opened(source), commits, [], directory, show=False)
+        assert made is not None
+        assert Path(made.content).stat().st_dev != source.path.stat().st_dev
+        assert sorted(Path(each).name for each in os.listdir(directory)) == ["new.idx", "new.pack"]
