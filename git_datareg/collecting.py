@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
 
-from git_datareg import consolidation, history, incoming, pushing, workers
+from git_datareg import consolidation, history, incoming, pushing, roots, workers
 from git_datareg.digest import digest_of
 from git_datareg.errors import (
     CorruptError,
     DataregError,
     StorageDeniedError,
-    StorageError,
     StorageUnavailableError,
 )
 from git_datareg.generation import Collection, Pack
@@ -31,7 +30,7 @@ from git_datareg.history import History, State
 from git_datareg.layout import object_key
 from git_datareg.pointer import MAX_LENGTH
 from git_datareg.serverless import Registry
-from git_datareg.storage import Info
+from git_datareg.storage import Info, Storage
 from git_datareg.transfer import Advance
 from git_datareg.workers import Lane
 
@@ -84,6 +83,12 @@ def collect(
     where that is worth it. Raises as `find`, and StorageUnavailableError when pushes come
     faster than can be looked through.
     """
+    # Other repositories may have their data there, too.
+    with roots.collecting(registry.history.storage):
+        return _collected(registry, mirror, grace, advance)
+
+
+def _collected(registry: Registry, mirror: Repository, grace: float, advance: Advance) -> Garbage:
     past = registry.history
     for _ in range(_ATTEMPTS):
         state = past.newest()
@@ -117,7 +122,9 @@ def _find(registry: Registry, mirror: Repository, state: State, grace: float) ->
     needed_packs = {pack for each in kept for pack in each.generation.packs}
     ids = sorted({id for each in kept for id in each.generation.refs.values()})
     _bring(past, mirror, needed_packs, ids)
-    keys = _needed_keys(mirror, ids)
+    keys = needed_keys(mirror, ids)
+    for root in roots.read(past.storage):
+        keys.update(map(object_key, root.digests))
     for pack in needed_packs:
         keys.update(history.pack_keys(pack.digest, state.generation.object_format))
     collections = {each.generation.collection for each in kept}
@@ -190,8 +197,11 @@ def _bring(past: History, mirror: Repository, wanted: set[Pack], ids: Sequence[s
             )
 
 
-def _needed_keys(mirror: Repository, ids: Sequence[str]) -> set[str]:
-    """The keys of all data that the history needs."""
+def needed_keys(mirror: Repository, ids: Sequence[str]) -> set[str]:
+    """The keys of all data that the history of some commits needs.
+
+    Raises PointerError for a pointer that is not understood.
+    """
     blobs = objects.small_blobs_between(mirror, ids, [], limit=MAX_LENGTH + 1) if ids else []
     found = pushing.pointers_in(mirror, {blob.id: blob.path for blob in blobs})
     return {object_key(pointer.digest) for pointer in found.values()}
@@ -214,24 +224,31 @@ def _announced(past: History, found: Garbage) -> Collection:
     return collection
 
 
+def deleted(
+    storage: Storage, values: Iterable[Info], advance: Advance, deadline: Deadline
+) -> Iterator[Info]:
+    """Delete values, several at once, until the deadline; those that are gone.
+
+    Raises any StorageError.
+    """
+    most = storage.properties.connections
+    lane = Lane((info for info in values if not deadline.is_over), most)
+    for info, fault in workers.results(
+        [lane], lambda info: storage.delete(info.key), threads=1, most=most
+    ):
+        if isinstance(fault, DataregError):
+            raise fault
+        advance(info.size, 1)
+        yield info
+
+
 def _deleted(past: History, found: Garbage, advance: Advance) -> Iterator[Info]:
     """Delete values in their order; those that are gone."""
-    end = time.monotonic() + _LONGEST
-    has_hint = past.is_told()
-    for rank, group in groupby(found.values, key=lambda info: _order(info)[0]):
-        if rank == 0 and not has_hint:
-            # By the records readers would look for the newest one, from the first on.
-            continue
-        most = past.storage.properties.connections
-        todo = (info for info in group if time.monotonic() < end)
-        lane = Lane(todo, most)
-        for info, fault in workers.results(
-            [lane], lambda info: past.storage.delete(info.key), threads=1, most=most
-        ):
-            if isinstance(fault, StorageError):
-                raise fault
-            advance(info.size, 1)
-            yield info
+    # By the records readers would look for the newest one, from the first on.
+    has_hint, deadline = past.is_told(), Deadline()
+    values = [info for info in found.values if has_hint or not _RECORD.fullmatch(info.key)]
+    for _, group in groupby(values, key=lambda info: _order(info)[0]):
+        yield from deleted(past.storage, group, advance, deadline)
 
 
 def _end(past: History, collection: Collection) -> None:
@@ -245,3 +262,15 @@ def _end(past: History, collection: Collection) -> None:
             if past.append(new):
                 past.told(new, state)
                 return
+
+
+class Deadline:
+    """Half an hour from now, in which the machine may have been asleep."""
+
+    def __init__(self) -> None:
+        self._end = time.clock_gettime(time.CLOCK_BOOTTIME) + _LONGEST
+
+    @property
+    def is_over(self) -> bool:
+        """Whether that time is over."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) > self._end

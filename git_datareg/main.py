@@ -33,7 +33,7 @@ COMMANDS = {
     "push": "upload the objects that refs need",
     "storage": "show and edit where objects are stored",
     "fsck": "check that data is there and whole, here and in storages",
-    "gc": "delete what nothing needs any more, where a registry is stored",
+    "gc": "delete what nothing needs any more, where objects are stored",
     "list": "list what a registry holds",
     "get": "download files from a registry",
     "import": "take files of a registry into this repository",

@@ -92,6 +92,20 @@ def fetch_blobs(
         mirror.fetch_objects(ids)
 
 
+def all_of(location: Location, cache: str | None) -> Repository:
+    """A repository with all refs of a registry, and all that they reach.
+
+    Raises as `open_revision`.
+    """
+    check_repository(location)
+    if location.path is not None:
+        return open_foreign(_existing(location.path))
+    mirror = _Mirror(location, directory_for(location, cache, ".all"))
+    with bare.locked(mirror.directory):
+        mirror.fetch_everything()
+        return bare.opened(mirror.directory)
+
+
 def commits_between(location: Location, old: str, new: str, cache: str | None) -> int | None:
     """How many commits the commit `new` of a registry has that its commit `old` has not.
 
@@ -224,6 +238,10 @@ class _Mirror(NamedTuple):
         mirror.run("update-ref", _COMMITS + commit, commit)
         consolidate(mirror)
         return commit
+
+    def fetch_everything(self) -> None:
+        """Fetch all refs, not only branches and tags, whole."""
+        self._bring(self.directory, ["+refs/*:refs/*"], "--prune", "--no-write-fetch-head")
 
     def fetch_objects(self, ids: Iterable[str]) -> None:
         """Fetch objects by their ids."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from git_datareg import roots
 from git_datareg.downloads import Want, download
 from git_datareg.embedding import may_be_over_ssh
 from git_datareg.errors import (
@@ -128,8 +129,7 @@ def plan(project: Project, new: Sequence[str], old: Sequence[str], remote: str |
 
 def everything(project: Project) -> Plan:
     """The objects that any ref of the repository needs."""
-    refs = project.repository.run("for-each-ref", "--format=%(objectname)").decode().split()
-    return plan(project, [*refs, *objects.existing(project.repository, ["HEAD"])], [], None)
+    return plan(project, objects.refs(project.repository), [], None)
 
 
 def store(
@@ -151,7 +151,15 @@ def store(
     if not needed.pointers:
         return None
     stores = [
-        _Store(project, storage_for_push(project, remote, each), remote, name is not None, plan)
+        _Store(
+            project,
+            storage_for_push(project, remote, each),
+            remote,
+            plan,
+            copies=name is not None,
+            # What is in a Git remote itself is that one's alone.
+            is_shared=(each or project.settings.default) is not None,
+        )
         for each, plan in _by_storage(project, needed, name).items()
     ]
     new = sum(each.run(jobs or project.settings.jobs, advance) for each in stores)
@@ -183,13 +191,21 @@ class _Store:
     """What goes to one storage."""
 
     def __init__(
-        self, project: Project, storage: ObjectStorage, remote: Location, copies: bool, plan: Plan
+        self,
+        project: Project,
+        storage: ObjectStorage,
+        remote: Location,
+        plan: Plan,
+        *,
+        copies: bool,
+        is_shared: bool,
     ) -> None:
         self.storage = storage
         self.failures: list[Failure] = []
         self._project = project
         self._remote = remote
         self._copies = copies
+        self._is_shared = is_shared
         self._plan = plan
         self._is_new = False
 
@@ -198,6 +214,10 @@ class _Store:
         self._is_new = not _has_marker(self.storage)
         if not self._is_new:
             self.storage.prepare()
+        if self._is_shared and self.storage.storage.properties.can_list:
+            with storage_faults(str(self.storage)):
+                digests = [pointer.digest for pointer in self._plan.pointers]
+                roots.publish(self.storage.storage, roots.repository_id(self._remote), digests)
         items = list(self._plan.pointers.items())
         new = 0
         # Whether a storage that nobody wrote to before can be written at all, one object shows.

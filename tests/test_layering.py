@@ -34,15 +34,15 @@ LAYERS = (
     "copying files git git.* gitindex processes protocol protocol.* removal signals staging storage"
     " storage.* targets workers worktree",
     # 3: services
-    "arriving downloads embedding exclusive history layout lookups notes objects presence settings"
-    " transfer uploads",
+    "arriving downloads embedding exclusive history layout lookups notes objects presence roots"
+    " settings transfer uploads",
     # 4: operations on a repository
     "adding configuring consolidation filtering incoming installing placing projects pushing"
     " registries remote serverless sources storages streaming updates",
     # 5: operations across repositories
     "bringing chains checking collecting conflicts delivery importing imports listing mirror needs"
-    " origins reading recording registry repairing served serverless_remote standing upcoming"
-    " working",
+    " origins reading recording registry repairing served serverless_remote shared standing"
+    " upcoming working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
     # 7: programs
@@ -122,6 +122,7 @@ WITHIN = {
     "registry": "mirror served",
     "served": "mirror",
     "serverless_remote": "served",
+    "shared": "collecting",
     "__init__": "api",
     "api": "workspace",
     "filesystem": "api",

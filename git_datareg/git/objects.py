@@ -223,6 +223,12 @@ def existing(repository: Repository, ids: Iterable[str]) -> list[str]:
     return [line.decode() for line in output.split(b"\n") if line and b" " not in line]
 
 
+def refs(repository: Repository) -> list[str]:
+    """The ids that the refs of a repository have, each once, HEAD's too."""
+    found = repository.run("for-each-ref", "--format=%(objectname)").decode().split()
+    return list(dict.fromkeys([*found, *existing(repository, ["HEAD"])]))
+
+
 def named(repository: Repository, names: Sequence[str]) -> list[tuple[str, str] | None]:
     """The full id and the type of what each name means, None where it means nothing."""
     if not names:

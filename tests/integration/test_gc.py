@@ -399,7 +399,10 @@ def test_other_registries_are_not_collected(tmp_path: Path, serving: Serving) ->
     Git(tmp_path / "r.git").init("--bare")
     done = serving.git.run("datareg", "gc", "--storage", str(tmp_path / "r.git"), check=False)
     assert done.returncode == 2
-    assert "not a serverless registry" in done.stderr
+    assert "what a Git remote itself holds is not collected" in done.stderr
+    outside = Git(tmp_path).run("datareg", "gc", "--storage", str(tmp_path / "r.git"), check=False)
+    assert outside.returncode == 2
+    assert "not a serverless registry" in outside.stderr
 
 
 def test_without_storage_there_is_nothing_to_do(serving: Serving) -> None:
