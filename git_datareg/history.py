@@ -104,19 +104,7 @@ class History:
         a record that can't be, or does not follow on the one before, and any
         StorageError.
         """
-        state = self._hinted() or self._listed()
-        while True:
-            number = state.generation.number + 1 if state is not None else 1
-            following = self._record(number)
-            if following is None:
-                return state
-            if state is not None and following.generation.parent != state.digest:
-                raise CorruptError(
-                    f"the history of {self} is broken: record {number} does not follow "
-                    f"on {number - 1}",
-                    "somebody has put back, or mixed, parts of it: restore git/ from a copy",
-                )
-            state = following
+        return self._last(self._hinted() or self._listed())
 
     def at(self, number: int) -> State | None:
         """A generation by its number; None when there is none, or none any more.
@@ -155,12 +143,20 @@ class History:
         Readers are left a hint by which they find it at once, and plain files by which a Git
         without us can read it: neither is needed, so a fault of the storage is none.
         """
-        text = new.encode()
-        with suppress(StorageError):
-            self.storage.replace(HINT_KEY, text)
-            for key, content in plainfiles.changed(new, before.generation if before else None):
-                self.storage.replace(key, content)
-        return State(new, digest_of(text))
+        state = State(new, digest_of(new.encode()))
+        with suppress(StorageError, CorruptError):
+            self._tell(state, before)
+            # Whoever came after us may have told of it before us.
+            last = self._last(state)
+            if last is not None and last != state:
+                self._tell(last, None)
+        return state
+
+    def _tell(self, state: State, before: State | None) -> None:
+        self.storage.replace(HINT_KEY, state.generation.encode())
+        old = before.generation if before is not None else None
+        for key, content in plainfiles.changed(state.generation, old):
+            self.storage.replace(key, content)
 
     def put_pack(self, pack: Pack, object_format: str, content: BinaryIO, index: BinaryIO) -> None:
         """Store a pack and its index, each unless it is there; streams are read from their start.
@@ -200,6 +196,21 @@ class History:
         if digest_of(text) != collection.digest:
             raise CorruptError(f"not the list of a garbage collection: {key} in {self}")
         return frozenset(text.decode().split("\n"))
+
+    def _last(self, state: State | None) -> State | None:
+        """The last generation that follows on a state."""
+        while True:
+            number = state.generation.number + 1 if state is not None else 1
+            following = self._record(number)
+            if following is None:
+                return state
+            if state is not None and following.generation.parent != state.digest:
+                raise CorruptError(
+                    f"the history of {self} is broken: record {number} does not follow "
+                    f"on {number - 1}",
+                    "somebody has put back, or mixed, parts of it: restore git/ from a copy",
+                )
+            state = following
 
     def _hinted(self) -> State | None:
         try:

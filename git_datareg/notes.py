@@ -6,6 +6,7 @@ Without them everything works; it is then asked, or tried, once more.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from git_datareg.storage import Options
 #: By which the same URL may be another place.
 _VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_REGION")
 _MAX_LENGTH = 1000
+_GITS = "git"
+_DAY = 24 * 3600
 
 
 class Notes(NamedTuple):
@@ -33,6 +36,16 @@ class Notes(NamedTuple):
             with suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
                 return file.read(_MAX_LENGTH)
         return None
+
+    @property
+    def is_gits(self) -> bool:
+        """Whether git has read what is there as a repository, within a day."""
+        text = (self.read(_GITS) or "").strip()
+        return text.isdigit() and abs(time.time() - int(text)) < _DAY
+
+    def note_gits(self) -> None:
+        """Note that git has."""
+        self.write(_GITS, f"{time.time():.0f}\n")
 
     def write(self, name: str, text: str) -> None:
         """Note a text; a cache that can't be written is no fault."""

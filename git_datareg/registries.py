@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from git_datareg import storages
 from git_datareg.errors import StorageError
 from git_datareg.git import config, places
 from git_datareg.git.repository import Repository
-from git_datareg.layout import ObjectStorage, is_marked
+from git_datareg.layout import is_marked
 from git_datareg.location import Location, is_storages
 from git_datareg.settings import Settings
+from git_datareg.storage import Options
 
 if TYPE_CHECKING:
     from git_datareg.serverless import Registry
@@ -38,21 +40,25 @@ def find(
         return None
     from git_datareg.serverless import Registry
 
-    def registry(place: ObjectStorage) -> Registry:
-        return Registry(place, storages.notes_on(place, settings))
-
     options = settings.options_for(location)
     if not is_foreign:
         options = options._replace(is_trusted=True, allow_private=True)
+    notes = storages.notes_on(location, options, settings)
     if location.scheme in _WEB:
+        if notes.is_gits:
+            return None
         # As one that is only read; and nobody is asked for a login, since git may do that.
         place = storages.reached(settings, None, location, options, writable=False)
-        try:
-            found = registry(place)
+        found = Registry(place, notes)
+        with suppress(StorageError):
             return found if found.history.is_told() else None
-        except StorageError:
-            return None
-    return registry(storages.reached(settings, repository, location, options))
+        return None
+    return Registry(storages.reached(settings, repository, location, options), notes)
+
+
+def note_gits(location: Location, settings: Settings) -> None:
+    """Note that git has read what is at a location: for a day its web server is not asked again."""
+    storages.notes_on(location, Options(), settings).note_gits()
 
 
 def is_serverless(path: str) -> bool:

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from git_datareg import installing, registries, remote, ui
+from git_datareg import installing, registries, remote, settings, ui
 from git_datareg.errors import DataregError, UsageError
 from git_datareg.files import write_all
+from git_datareg.git import config
 from git_datareg.location import Location
 from git_datareg.main import guarded
 from git_datareg.pointer import Pointer
@@ -22,6 +23,7 @@ from git_datareg.protocol import remote_helper as protocol
 from git_datareg.protocol.remote_helper import NEED_DATA, HelperConnection, PushResult
 from git_datareg.remote import WrappedRemote
 from git_datareg.serverless_remote import ServerlessRemote
+from git_datareg.settings import Settings
 from git_datareg.workspace import Workspace
 
 #: What answers git's questions.
@@ -66,11 +68,16 @@ def _run(arguments: list[str]) -> int:
 def _target(name: str, url: str, workspace: Workspace) -> Target:
     spelled = remote.find(name, url, os.getcwd(), workspace.repository_or_none)
     if registries.may_be_one(spelled.location):
-        settings, repository = workspace.settings, workspace.repository_or_none
-        registry = registries.find(spelled.location, settings, repository)
+        own = _settings(workspace)
+        registry = registries.find(spelled.location, own, workspace.repository_or_none)
         if registry is not None:
-            return ServerlessRemote(spelled, registry, settings.cache)
+            return ServerlessRemote(spelled, registry, own.cache)
     return WrappedRemote(spelled)
+
+
+def _settings(workspace: Workspace) -> Settings:
+    """The user's own settings: a `.datareg` that can't be read must not keep its mending out."""
+    return settings.build(config.read(workspace.repository_or_none), None, os.environ)
 
 
 class Helper:
@@ -115,6 +122,9 @@ class Helper:
 
     def _list(self, *, for_push: bool) -> protocol.RefList:
         self._refs = self._target.refs(for_push=for_push)
+        location = self._remote.location
+        if isinstance(self._target, WrappedRemote) and registries.may_be_one(location):
+            registries.note_gits(location, _settings(self._workspace))
         if self._remote.is_configured:
             # Now, since git fetches nothing from an empty registry.
             self._set_up()

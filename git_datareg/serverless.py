@@ -163,10 +163,10 @@ class Registry:
         if here == seen:
             return
         if seen and not self._follows_on(*seen):
-            at = f"generation {here[0]}" if here else "no generation"
+            at = f"is at generation {here[0]}" if here else "has no generation"
             warnings.warn(
-                f"the registry went backwards: {self} is at {at}, "
-                f"and is not what followed on generation {seen[0]}, which was seen before",
+                f"the registry went backwards: {self} {at}, "
+                f"which does not follow on generation {seen[0]}, seen before",
                 RegistryWarning,
                 stacklevel=2,
             )

@@ -190,7 +190,8 @@ def embedded_ones(project: Project) -> Iterator[ObjectStorage]:
             yield opened(project, each.location, options, writable=False)
         elif each.may_be_serverless and each.location.scheme in ("http", "https"):
             options = _options_of(project, each.location, is_foreign=each.is_foreign)
-            yield _published(project, each.location, options)
+            if not notes_on(each.location, options, project.settings).is_gits:
+                yield _published(project, each.location, options)
 
 
 def _options_of(project: Project, remote: Location, *, is_foreign: bool) -> Options:
@@ -207,7 +208,10 @@ def _published(project: Project, remote: Location, options: Options) -> ObjectSt
 
         found = opened(project, remote, options, writable=False).storage
         if not History(found).is_told():
-            raise StorageNotFoundError(f"no serverless registry: {remote}")
+            raise StorageNotFoundError(
+                f"no storage is configured, and {remote} is no serverless registry",
+                "git datareg storage add -d NAME URL",
+            )
         return found
 
     return ObjectStorage(DeferredStorage(remote, find))
@@ -274,11 +278,11 @@ def reached(
     return ObjectStorage(RefusingStorage(location, fault), options)
 
 
-def notes_on(storage: ObjectStorage, settings: Settings) -> Notes:
-    """What this machine remembers of a storage as it is reached from here."""
+def notes_on(location: Location, options: Options, settings: Settings) -> Notes:
+    """What this machine remembers of a place as it is reached from here."""
     from git_datareg import notes
 
-    return notes.on(storage.storage.location, storage.options, settings.cache, os.environ)
+    return notes.on(location, options, settings.cache, os.environ)
 
 
 class _Logins(NamedTuple):

@@ -111,7 +111,7 @@ def test_what_is_planned_is_not_there() -> None:
     # The README lists it as missing; when it comes, the list must shrink.
     missing = text("README.md").partition("## What is missing")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([a-z-]+)`", missing))
-    assert {"gc", "diff"} <= named
+    assert {"diff"} <= named
     assert not named & COMMANDS.keys()
 
 

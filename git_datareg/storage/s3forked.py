@@ -54,13 +54,16 @@ class ForkedStore:
     def list(
         self, root: str | None, *, offset: str | None, chunk_size: int
     ) -> Iterator[list[dict[str, Any]]]:
-        """The paths and sizes of all that is below `root` and behind `offset`."""
+        """Path, size and age of all that is below `root` and behind `offset`."""
         named = {"Prefix": f"{root}/"} if root else {}
         if offset is not None:
             named["StartAfter"] = offset
         while True:
             page = self._call("list_objects_v2", MaxKeys=chunk_size, **named)
-            yield [{"path": each["Key"], "size": each["Size"]} for each in page.get("Contents", ())]
+            yield [
+                {"path": each["Key"], "size": each["Size"], "last_modified": each["LastModified"]}
+                for each in page.get("Contents", ())
+            ]
             if not page.get("IsTruncated"):
                 return
             named["ContinuationToken"] = page["NextContinuationToken"]

@@ -109,6 +109,31 @@ def test_a_clone_by_ssh_has_the_data(registry: Registry, tmp_path: Path, url: st
     assert_whole(clone(url.format(path=registry.path), tmp_path / "clone"))
 
 
+def test_a_web_server_is_asked_once_whether_it_has_a_serverless_registry(
+    registry: Registry, tmp_path: Path
+) -> None:
+    requests: list[str] = []
+    name_storage(registry)
+    with githttp.serve(registry.remote.path.parent, requests) as http:
+        cloned = clone(f"datareg::{http}/registry.git", tmp_path / "clone")
+        assert sum("git/latest" in each for each in requests) == 1
+        cloned.run("fetch")
+        cloned.run("pull", "--quiet")
+    assert sum("git/latest" in each for each in requests) == 1
+
+
+def test_a_broken_configuration_does_not_keep_its_mending_out(
+    registry: Registry, http: str, tmp_path: Path
+) -> None:
+    name_storage(registry)
+    cloned = clone(f"datareg::{http}/registry.git", tmp_path / "clone")
+    (cloned.path / ".datareg").write_text("[")
+    registry.work.run("commit", "--quiet", "--allow-empty", "--message", "mended")
+    registry.work.run("push", "--quiet")
+    cloned.run("fetch", "--quiet")
+    assert cloned.out("rev-parse", "origin/main") == registry.work.head()
+
+
 def test_a_clone_by_http_pushes_data_and_refs(
     registry: Registry, http: str, tmp_path: Path
 ) -> None:

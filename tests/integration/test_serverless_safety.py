@@ -305,5 +305,5 @@ def test_what_a_killed_push_left_is_no_part_of_a_listing(tmp_path: Path) -> None
     work.run("push", "--quiet", url, "main")
     (tmp_path / "served/.incoming").mkdir(exist_ok=True)
     (tmp_path / "served/.incoming/half").write_bytes(b"x")
-    found = json.loads(Git(tmp_path).out("datareg", "gc", "--storage", "--json", url))
+    found = json.loads(Git(tmp_path).out("datareg", "gc", "--storage", url, "--json"))
     assert found == []

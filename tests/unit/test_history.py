@@ -271,6 +271,21 @@ def test_a_hint_that_can_not_be_written_is_no_fault(past: History, storage: Fail
     assert past.newest() == told
 
 
+def test_who_tells_late_does_not_hide_what_came_after(past: History, storage: Failing) -> None:
+    before = pushed(past)
+    first = following(before)
+    assert past.append(first)
+    state = past.newest()
+    assert state is not None
+    second = following(state)._replace(refs={"refs/heads/main": "2" * 40})
+    assert past.append(second)
+    newest = past.told(second, state)
+    assert past.told(first, before) == state
+    assert text_of(storage, HINT_KEY) == second.encode()
+    assert text_of(storage, "info/refs").startswith(b"2" * 40)
+    assert past.newest() == newest
+
+
 def test_who_may_only_read_takes_refused_for_absent(past: History, storage: Failing) -> None:
     state = pushed(past)
 
