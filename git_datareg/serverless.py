@@ -74,6 +74,8 @@ class Registry:
         Raises RepositoryNotFoundError when there is no registry, unless it is looked at
         `for_push`, which makes one.
         """
+        # Before we look: others on this machine may see more meanwhile.
+        seen = (self._notes.read(_SEEN) or "").split()
         try:
             with storage_faults(str(self)):
                 is_there = self.storage.check()
@@ -85,7 +87,7 @@ class Registry:
             raise RepositoryNotFoundError(f"no registry: {error}", *error.hints) from error
         if not is_there and not for_push:
             raise RepositoryNotFoundError(f"no registry at {self}")
-        self._compare()
+        self._compare(seen)
         if self._state is not None and is_under_way(self._state.generation.collection):
             self._collections.add(self._state.generation.collection)
         return self._state.generation if self._state is not None else None
@@ -156,13 +158,13 @@ class Registry:
                 time.sleep(random.random() * _LONGEST_WAIT)
                 self._look_again()
 
-    def _compare(self) -> None:
-        """Warn when the registry is not what became of its state that we saw last."""
-        now, seen = self._state, (self._notes.read(_SEEN) or "").split()
+    def _compare(self, seen: Sequence[str]) -> None:
+        """Warn when the registry is not what became of the generation that was seen last."""
+        now = self._state
         here = [str(now.generation.number), now.digest.hex] if now is not None else []
         if here == seen:
             return
-        if seen and not self._follows_on(*seen):
+        if len(seen) == 2 and not self._follows_on(*seen):
             at = f"is at generation {here[0]}" if here else "has no generation"
             warnings.warn(
                 f"the registry went backwards: {self} {at}, "

@@ -17,6 +17,8 @@ from git_datareg.git.repository import Repository
 
 #: Below this many blobs, loose objects are what git itself would write.
 _PACK_FROM = 100
+#: History as it is, and as git-push takes it: replaced by nothing (git-replace(1)).
+_WALK = ("--no-replace-objects", "rev-list")
 _CHUNK = 64 * 1024
 
 
@@ -164,7 +166,7 @@ def small_blobs_between(
     """
     lines = [*new, *(f"^{id}" for id in old)]
     output = repository.run(
-        "rev-list",
+        *_WALK,
         "--objects",
         "--filter=object:type=blob",
         f"--filter=blob:limit={limit}",
@@ -264,7 +266,9 @@ def independent(repository: Repository, ids: Iterable[str]) -> list[str]:
     commits = [each[0] for each in found if each is not None and each[1] == "commit"]
     if len(commits) < 2:
         return wanted
-    code, output, _ = repository.run_unchecked("merge-base", "--independent", *commits)
+    code, output, _ = repository.run_unchecked(
+        "--no-replace-objects", "merge-base", "--independent", *commits
+    )
     # Where a history ends before it should, as in shallow ones, less is known, and all stay.
     kept = set(output.decode().split()) if code == 0 else set(commits)
     return [id for id in wanted if id in kept or id not in commits]
@@ -272,12 +276,12 @@ def independent(repository: Repository, ids: Iterable[str]) -> list[str]:
 
 def count_reached(repository: Repository, ids: Iterable[str]) -> int:
     """How many objects some of them reach, themselves counted; raises GitError if one lacks."""
-    return int(repository.run("rev-list", "--objects", "--count", "--stdin", input=_lines(ids)))
+    return int(repository.run(*_WALK, "--objects", "--count", "--stdin", input=_lines(ids)))
 
 
 def reaches_all(repository: Repository, ids: Iterable[str]) -> bool:
     """Whether objects are here with all that they reach, taking that for granted of refs."""
-    command = ("rev-list", "--objects", "--stdin", "--not", "--all", "--quiet")
+    command = (*_WALK, "--objects", "--stdin", "--not", "--all", "--quiet")
     return repository.run_unchecked(*command, input=_lines(ids))[0] == 0
 
 
@@ -291,7 +295,7 @@ def check_complete(repository: Repository, new: Sequence[str], old: Sequence[str
             ends = set(file.read().decode().split())
     except FileNotFoundError:
         return
-    found = repository.run("rev-list", "--stdin", input=_lines([*new, *(f"^{id}" for id in old)]))
+    found = repository.run(*_WALK, "--stdin", input=_lines([*new, *(f"^{id}" for id in old)]))
     if not ends.isdisjoint(found.decode().split()):
         raise GitError(
             "shallow update not allowed: the history here ends before what is there",

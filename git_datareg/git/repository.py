@@ -129,6 +129,8 @@ class Repository(NamedTuple):
         if not self.own:
             # Nothing that a foreign repository configures may run a program of its choice.
             where += ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+            # A commit that was agreed on stays that one.
+            where.append("--no-replace-objects")
         return [*where, *arguments]
 
 

@@ -186,6 +186,24 @@ def test_whatever_a_ref_reaches_stays(serving: Serving, tmp_path: Path, kind: st
     clone(serving.url, tmp_path / "clone").run("fsck", "--strict")
 
 
+def test_history_that_seems_replaced_is_needed(serving: Serving, tmp_path: Path) -> None:
+    old = serving.push("kept")
+    serving.git.run("checkout", "--quiet", "--orphan", "fresh")
+    serving.push("new", "fresh:side")
+    tip = serving.git.head()
+    serving.git.run("checkout", "--quiet", "main")
+    serving.git.run("replace", old, tip)
+    serving.git.run("push", "--quiet", "origin", "refs/replace/*:refs/replace/*")
+    serving.git.run("push", "--quiet", "origin", ":side")
+    serving.age(30)
+    serving.gc("--force")
+    serving.age(30)
+    serving.gc("--force")
+    assert serving.has("kept")
+    cloned = clone(serving.url, tmp_path / "clone")
+    assert (cloned.path / "a.dat").read_bytes() == content("kept")
+
+
 def test_what_is_not_ours_stays(rewritten: Serving) -> None:
     names = ("notes.txt", "objects/README", "objects/pack/x.keep", "git/other", "data/1")
     for name in names:

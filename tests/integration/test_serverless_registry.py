@@ -357,13 +357,25 @@ def test_a_registry_that_went_backwards_is_said(
     shutil.rmtree(served)
     shutil.copytree(old, served)
     said = cloned.run("fetch").stderr
-    assert f"git-datareg: warning: the registry went backwards: {served} is at generation 1" in said
+    assert (
+        f"git-datareg: warning: the registry went backwards: {served} is at generation 1," in said
+    )
     # Once: it is known then.
     assert "went backwards" not in cloned.run("fetch").stderr
     # And from there another way.
     registry.work.run("commit", "--quiet", "--amend", "--allow-empty", "--message", "other")
     registry.work.run("push", "--quiet", "--force", f"datareg::{served}", "main")
     assert "went backwards" not in cloned.run("fetch").stderr
+
+
+@pytest.mark.parametrize("note", ["", "x", "1", "1 2 3", "7 x", "-1 y", "\0"])
+def test_a_note_that_is_damaged_is_no_matter(served: Path, tmp_path: Path, note: str) -> None:
+    clone(f"datareg::{served}", tmp_path / "clone")
+    [path] = Path(os.environ["GIT_DATAREG_CACHE"]).glob("places/*/seen")
+    path.write_text(note)
+    done = Git(tmp_path / "clone").run("fetch")
+    assert "Traceback" not in done.stderr
+    assert path.read_text().startswith("1 ")
 
 
 def test_python_is_told_of_a_registry_that_is_another_one(
@@ -401,6 +413,18 @@ def test_nothing_in_it_is_obeyed(served: Path, tmp_path: Path) -> None:
     assert not touched.exists()
     # Nor does git by itself take it for a repository.
     assert Git(tmp_path).run("ls-remote", str(served), check=False).returncode == 128
+
+
+@pytest.mark.parametrize("kind", ["serverless", "local"])
+def test_a_commit_can_not_be_replaced_by_another(
+    registry: Registry, served: Path, tmp_path: Path, kind: str
+) -> None:
+    old, new = (registry.work.out("rev-parse", f"{name}^{{commit}}") for name in ("v1", "main"))
+    for each in (registry.work, registry.remote):
+        each.run("replace", old, new)
+    registry.work.run("push", "--quiet", f"datareg::{served}", "refs/replace/*:refs/replace/*")
+    url = str(served) if kind == "serverless" else registry.path
+    assert api.read("data/small.dat", repo=url, rev=old, mode="rb") == OLD_SMALL
 
 
 @pytest.mark.parametrize("which", ["pack", "record"])
