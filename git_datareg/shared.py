@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 from git_datareg import collecting, roots
 from git_datareg.collecting import Deadline, Garbage
+from git_datareg.errors import StorageDeniedError
 from git_datareg.git import objects
 from git_datareg.git.repository import Repository
+from git_datareg.history import History
 from git_datareg.layout import object_key
 from git_datareg.storage import Storage
 from git_datareg.transfer import Advance
@@ -24,8 +26,15 @@ def find(storage: Storage, own: str, repositories: Sequence[Repository], grace: 
 
     `repositories` have all of its refs and what they reach; `grace` is in seconds: what is
     younger stays, and what was said since. Raises CorruptError, PointerError and GitError
-    where what is needed can't be told, and any StorageError.
+    where what is needed can't be told, StorageDeniedError for a serverless registry, and any
+    other StorageError.
     """
+    if History(storage).newest() is not None:
+        # What its refs need is named by no root.
+        raise StorageDeniedError(
+            f"{storage.location} is a serverless registry, too: it is collected as such",
+            f"git datareg gc --storage {storage.location}",
+        )
     cutoff = time.time() - grace
     said = roots.read(storage)
     ours = [root for root in said if root.repository == own]

@@ -294,6 +294,36 @@ def test_a_storage_by_its_name(place: Shared, tmp_path: Path) -> None:
     assert place.has("gone")
 
 
+def test_a_serverless_registry_may_hold_the_data_of_others(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    theirs = Sharing(tmp_path / "theirs", str(served))
+    ours = Git(tmp_path / "ours").init()
+    ours.run("remote", "add", "origin", f"datareg::{served}")
+    ours.run("datareg", "init")
+    ours.run("datareg", "track", "*.dat")
+    for name in ("both", "gone"):
+        ours.write("a.dat", content(name))
+        ours.commit_all(name)
+        ours.run("push", "--quiet", "origin", "main")
+    theirs.push("both", "theirs")
+    ours.run("checkout", "--quiet", "--orphan", "fresh")
+    ours.write("a.dat", content("new"))
+    ours.commit_all()
+    ours.run("push", "--quiet", "--force", "origin", "fresh:main")
+    place = Shared.__new__(Shared)
+    place.path = served
+    place.age()
+    ours.run("datareg", "gc", "--storage", "--force")
+    names = ("both", "gone", "theirs", "new")
+    assert [place.has(name) for name in names] == [True, False, True, True]
+    theirs.git.run("datareg", "fsck", "--all", "--storage")
+    # Not the other way round: what the registry needs is in no root.
+    done = theirs.git.run("datareg", "gc", "--storage", "--force", check=False)
+    assert done.returncode == 5
+    assert f"{served} is a serverless registry, too" in done.stderr
+    clone(f"datareg::{served}", tmp_path / "clone").run("datareg", "fsck", "--all", "--storage")
+
+
 def test_what_a_git_remote_itself_holds_is_not_collected(tmp_path: Path) -> None:
     git = Git(tmp_path / "work").init()
     Git(tmp_path / "r.git").init("--bare")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from git_datareg import consolidation, history
+from git_datareg import consolidation, history, incoming
 from git_datareg.consolidation import MOST_PACKS, due
 from git_datareg.digest import digest_of
 from git_datareg.errors import IntegrityError
@@ -111,9 +111,16 @@ def test_packs_become_one_and_refs_stay(many: Pushed, tmp_path: Path) -> None:
     assert merged.tips == (many.git.head(),)
     assert merged.objects == len(many.git.out("rev-list", "--objects", "--all").splitlines())
     target = Git(tmp_path / "target").init()
-    consolidation.incoming.take_in(
-        many.past, open_foreign(str(target.path)), state.generation.packs
-    )
+    incoming.take_in(many.past, open_foreign(str(target.path)), state.generation.packs)
+    target.run("fsck", "--strict", many.git.head())
+
+
+def test_who_is_just_cloning_has_the_packs_of_before(many: Pushed, tmp_path: Path) -> None:
+    before = many.state
+    assert before is not None
+    assert consolidation.consolidate(many.past, before, many.repository) is not None
+    target = Git(tmp_path / "target").init()
+    incoming.take_in(many.past, open_foreign(str(target.path)), before.generation.packs)
     target.run("fsck", "--strict", many.git.head())
 
 
