@@ -52,8 +52,6 @@ class Garbage(NamedTuple):
 
     #: In the order in which it is deleted: first what names, then what is named.
     values: tuple[Info, ...]
-    #: How many data objects stay.
-    kept: int
 
     @property
     def size(self) -> int:
@@ -68,7 +66,7 @@ def find(registry: Registry, mirror: Repository, grace: float) -> Garbage:
     PointerError and GitError where what is needed can't be told, and any StorageError.
     """
     state = registry.history.newest()
-    return _find(registry, mirror, state, grace) if state is not None else Garbage((), 0)
+    return _find(registry, mirror, state, grace) if state is not None else Garbage(())
 
 
 def collect(
@@ -93,7 +91,7 @@ def _collected(registry: Registry, mirror: Repository, grace: float, advance: Ad
     for _ in range(_ATTEMPTS):
         state = past.newest()
         if state is None:
-            return Garbage((), 0)
+            return Garbage(())
         if history.is_under_way(state.generation.collection):
             begun = state.generation.collection.time
             raise StorageUnavailableError(
@@ -111,7 +109,7 @@ def _collected(registry: Registry, mirror: Repository, grace: float, advance: Ad
             past.told(new, state)
             gone = list(_deleted(past, found, advance))
             _end(past, collection)
-            return found._replace(values=tuple(gone))
+            return Garbage(tuple(gone))
     raise StorageUnavailableError(f"too many pushes meanwhile: {past}", "try again later")
 
 
@@ -142,10 +140,7 @@ def _find(registry: Registry, mirror: Repository, state: State, grace: float) ->
         is_old = info.modified is not None and info.modified < cutoff
         return bool(is_ours) and is_old and info.key not in keys
 
-    garbage = sorted((info for info in values if is_garbage(info)), key=_order)
-    data = sum(_DATA.fullmatch(info.key) is not None for info in values)
-    gone = sum(_DATA.fullmatch(info.key) is not None for info in garbage)
-    return Garbage(tuple(garbage), data - gone)
+    return Garbage(tuple(sorted(filter(is_garbage, values), key=_order)))
 
 
 def _order(info: Info) -> tuple[int, str]:

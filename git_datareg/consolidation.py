@@ -41,11 +41,12 @@ def due(packs: Sequence[Pack], most: int = MOST_PACKS) -> list[Pack]:
 def consolidate(history: History, state: State, repository: Repository) -> State | None:
     """Make fewer packs of those that a state has too many of; the new state.
 
-    None where there is nothing to do, or somebody else was quicker. `repository` is asked
-    which commits come after which. Raises StorageError, CorruptError and GitError.
+    None where there is nothing to do, garbage is collected, or somebody else was quicker.
+    `repository` is asked which commits come after which. Raises StorageError, CorruptError
+    and GitError.
     """
     some = due(state.generation.packs)
-    if not some:
+    if not some or state.generation.collection is not None:
         return None
     merged = _merged(history, some, state.generation.object_format, repository)
     while set(some) <= set(state.generation.packs):
@@ -55,7 +56,8 @@ def consolidate(history: History, state: State, repository: Repository) -> State
         if history.append(new):
             return history.told(new, state)
         newest = history.newest()
-        if newest is None:
+        if newest is None or newest.generation.collection is not None:
+            # What we stored may have been there, as garbage.
             break
         state = newest
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from git_datareg import installing, registries, remote, settings, ui
 from git_datareg.errors import DataregError, UsageError
@@ -22,12 +22,14 @@ from git_datareg.pointer import Pointer
 from git_datareg.protocol import remote_helper as protocol
 from git_datareg.protocol.remote_helper import NEED_DATA, HelperConnection, PushResult
 from git_datareg.remote import WrappedRemote
-from git_datareg.serverless_remote import ServerlessRemote
 from git_datareg.settings import Settings
 from git_datareg.workspace import Workspace
 
+if TYPE_CHECKING:
+    from git_datareg.serverless_remote import ServerlessRemote
+
 #: What answers git's questions.
-Target: TypeAlias = WrappedRemote | ServerlessRemote
+Target: TypeAlias = "WrappedRemote | ServerlessRemote"
 
 _CAPABILITIES = ("fetch", "push", "option", "object-format")
 _READ_SIZE = 64 * 1024
@@ -71,6 +73,8 @@ def _target(name: str, url: str, workspace: Workspace) -> Target:
         own = _settings(workspace)
         registry = registries.find(spelled.location, own, workspace.repository_or_none)
         if registry is not None:
+            from git_datareg.serverless_remote import ServerlessRemote
+
             return ServerlessRemote(spelled, registry, own.cache)
     return WrappedRemote(spelled)
 

@@ -47,9 +47,11 @@ def find(storage: Storage, own: str, repositories: Sequence[Repository], grace: 
     }
     for repository in repositories:
         needed |= collecting.needed_keys(repository, objects.refs(repository))
-    there = [info for info in storage.list("objects/") if info.key in named]
-    garbage = [info for info in there if info.key not in needed and _is_old(info.modified, cutoff)]
-    return Garbage(tuple(garbage), len(there) - len(garbage))
+    unneeded = named - needed
+    listed = storage.list("objects/")
+    return Garbage(
+        tuple(each for each in listed if each.key in unneeded and _is_old(each.modified, cutoff))
+    )
 
 
 def collect(
@@ -68,7 +70,7 @@ def collect(
         found = find(storage, own, repositories, grace)
         gone = tuple(collecting.deleted(storage, found.values, advance, Deadline()))
         _merge(storage, own, {info.key for info in gone}, time.time() - grace)
-        return found._replace(values=gone)
+        return Garbage(gone)
 
 
 def _merge(storage: Storage, own: str, gone: set[str], cutoff: float) -> None:
