@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
@@ -32,7 +31,6 @@ from git_datareg.pointer import MAX_LENGTH
 from git_datareg.serverless import Registry
 from git_datareg.storage import Info, Storage
 from git_datareg.transfer import Advance
-from git_datareg.workers import Lane
 
 #: Seconds for which what is no longer needed is kept: as long as git-gc(1) keeps objects.
 GRACE = 14 * 24 * 3600.0
@@ -168,9 +166,9 @@ def _kept(
         if replaced is not None and replaced < cutoff:
             break
         first -= 1
-    with ThreadPoolExecutor(past.storage.properties.connections) as pool:
-        before = list(pool.map(past.at, range(first, state.generation.number)))
-    return first, [*(each for each in before if each is not None), state]
+    numbers, most = range(first, state.generation.number), past.storage.properties.connections
+    before = [each for _, each in workers.each(numbers, past.at, most=most) if each is not None]
+    return first, [*before, state]
 
 
 def _record(info: Info) -> re.Match[str] | None:
@@ -179,17 +177,12 @@ def _record(info: Info) -> re.Match[str] | None:
 
 def _bring(past: History, mirror: Repository, wanted: set[Pack], ids: Sequence[str]) -> None:
     """Have the mirror hold all that the ids reach."""
-    tips = sorted({tip for pack in wanted for tip in pack.tips})
-    here = set(objects.existing(mirror, tips)) if tips else set()
-    lacking = [pack for pack in wanted if not here.issuperset(pack.tips)]
-    incoming.take_in(past, mirror, lacking)
+    incoming.bring(past, mirror, wanted, ids)
     if ids and not objects.reaches_all(mirror, ids):
-        incoming.take_in(past, mirror, [pack for pack in wanted if pack not in lacking])
-        if not objects.reaches_all(mirror, ids):
-            raise CorruptError(
-                f"parts of the history are missing in {past}: nothing is deleted",
-                "push again from a clone that is whole",
-            )
+        raise CorruptError(
+            f"parts of the history are missing in {past}: nothing is deleted",
+            "push again from a clone that is whole",
+        )
 
 
 def needed_keys(mirror: Repository, ids: Sequence[str]) -> set[str]:
@@ -227,12 +220,8 @@ def deleted(
     Raises any StorageError.
     """
     most = storage.properties.connections
-    lane = Lane((info for info in values if not deadline.is_over), most)
-    for info, fault in workers.results(
-        [lane], lambda info: storage.delete(info.key), threads=1, most=most
-    ):
-        if isinstance(fault, DataregError):
-            raise fault
+    todo = (info for info in values if not deadline.is_over)
+    for info, _ in workers.each(todo, lambda info: storage.delete(info.key), most=most):
         advance(info.size, 1)
         yield info
 

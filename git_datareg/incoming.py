@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from git_datareg.digest import Hasher
 from git_datareg.errors import IntegrityError
 from git_datareg.generation import Pack
-from git_datareg.git import packs
+from git_datareg.git import objects, packs
 from git_datareg.git.repository import Repository
 from git_datareg.history import History
 from git_datareg.transfer import storage_faults
@@ -19,6 +19,29 @@ _CHUNK = 1024 * 1024
 #: Packs of at most so many bytes come several at once, and are held in memory meanwhile.
 _SMALL = 4 * 1024 * 1024
 _AHEAD = 32
+
+
+def bring(
+    history: History,
+    repository: Repository,
+    known: Iterable[Pack],
+    wants: Iterable[str],
+    *,
+    show: bool = False,
+) -> None:
+    """Bring those of the `known` packs that a repository needs to hold all that it wants.
+
+    Some of it may be nowhere. Raises as `take_in`.
+    """
+    known = tuple(known)
+    tips = {tip for pack in known for tip in pack.tips}
+    here = set(objects.existing(repository, sorted(tips))) if tips else set()
+    lacking = [pack for pack in known if not here.issuperset(pack.tips)]
+    take_in(history, repository, lacking, show=show)
+    if len(lacking) < len(known) and not objects.reaches_all(repository, wants):
+        # Git has thrown out parts of what no ref needed.
+        rest = [pack for pack in known if pack not in lacking]
+        take_in(history, repository, rest, show=show)
 
 
 def take_in(

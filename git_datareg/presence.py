@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from git_datareg import workers
-from git_datareg.errors import DataregError, StorageDeniedError
+from git_datareg.errors import StorageDeniedError
 from git_datareg.layout import ObjectStorage, object_key
 from git_datareg.pointer import Pointer
-from git_datareg.workers import Lane
 
 #: Fewer objects are asked for one by one.
 _WORTH = 64
@@ -50,12 +49,7 @@ def _listed(
         return _sizes(storage, _OBJECTS)
     if pages * len(folders) >= len(pointers):
         return None
-    rest = [Lane(folders[1:], most)]
-    for _, sizes in workers.results(
-        rest, lambda folder: _sizes(storage, folder), threads=1, most=most
-    ):
-        if isinstance(sizes, DataregError):
-            raise sizes
+    for _, sizes in workers.each(folders[1:], lambda folder: _sizes(storage, folder), most=most):
         found |= sizes
     return found
 

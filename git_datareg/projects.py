@@ -46,6 +46,13 @@ class Project(NamedTuple):
                 return remote
         return self.remotes[0] if len(self.remotes) == 1 else None
 
+    def remote_at(self, name: str) -> Location:
+        """Where a remote is that the user names, or a URL; raises UsageError for neither."""
+        for remote in self.remotes:
+            if remote.name == name:
+                return remote.location
+        return Location.parse(name)
+
 
 def open_project(
     repository: Repository,

@@ -33,7 +33,8 @@ Target: TypeAlias = "WrappedRemote | ServerlessRemote"
 
 _CAPABILITIES = ("fetch", "push", "option", "object-format")
 _READ_SIZE = 64 * 1024
-#: How many of us wait for the one that we start: gits that lack objects fetch them by us.
+#: A sign for each of us that waits for the one that we start: gits that lack objects
+#: fetch them by us.
 _DEPTH_VARIABLE = "GIT_DATAREG_DEPTH"
 _MAX_DEPTH = 5
 
@@ -55,10 +56,10 @@ def _run(arguments: list[str]) -> int:
             f"the configuration leads from {Location.parse(url)} back to git-remote-datareg",
             "look for it: git config --show-origin --get-regexp '^url\\.datareg::'",
         )
-    depth = int(os.environ.get(_DEPTH_VARIABLE, "0"))
-    if depth >= _MAX_DEPTH:
+    before = os.environ.get(_DEPTH_VARIABLE, "")
+    if len(before) >= _MAX_DEPTH:
         raise UsageError(f"git-remote-datareg is started by itself, again and again: {url}")
-    os.environ[_DEPTH_VARIABLE] = str(depth + 1)
+    os.environ[_DEPTH_VARIABLE] = f"{before}+"
     stdout = os.dup(1)
     # A stray print, of ours or of a git of ours, must not end up in the conversation.
     os.dup2(2, 1)

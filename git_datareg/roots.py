@@ -12,10 +12,10 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from git_datareg import workers
 from git_datareg.digest import Digest, digest_of
 from git_datareg.errors import (
     CorruptError,
@@ -57,7 +57,7 @@ def publish(storage: Storage, repository: str, digests: Iterable[Digest]) -> Non
     Raises StorageUnavailableError while what nothing needs is deleted there.
     """
     put(storage, repository, digests)
-    if _begun(storage) is not None:
+    if _is_running(storage):
         raise StorageUnavailableError(
             f"garbage is just collected in {storage.location}", "push again when that is done"
         )
@@ -74,12 +74,10 @@ def read(storage: Storage) -> list[Root]:
     """All roots in a storage. Raises CorruptError for what is none, and any StorageError."""
     keys = [(info, _KEY.fullmatch(info.key)) for info in storage.list("roots/")]
     found = [(info, match) for info, match in keys if match is not None]
-    with ThreadPoolExecutor(storage.properties.connections) as pool:
-        texts = pool.map(lambda each: _digests(storage, each[0].key), found)
-        return [
-            Root(info.key, match[1], info.modified, digests)
-            for (info, match), digests in zip(found, texts, strict=True)
-        ]
+    texts = workers.each(
+        found, lambda each: _digests(storage, each[0].key), most=storage.properties.connections
+    )
+    return [Root(info.key, match[1], info.modified, digests) for (info, match), digests in texts]
 
 
 @contextmanager
@@ -90,7 +88,7 @@ def collecting(storage: Storage) -> Iterator[None]:
     """
     text = f"{time.time():.0f} {secrets.token_hex(16)}\n".encode()
     if not storage.put(_RUNNING_KEY, io.BytesIO(text), len(text)):
-        if _begun(storage) is not None:
+        if _is_running(storage):
             raise StorageUnavailableError(
                 f"another collection is under way in {storage.location}",
                 "if it was killed, try again in an hour",
@@ -106,15 +104,15 @@ def collecting(storage: Storage) -> Iterator[None]:
                 storage.delete(_RUNNING_KEY)
 
 
-def _begun(storage: Storage) -> float | None:
-    """When a collection began that may still run."""
+def _is_running(storage: Storage) -> bool:
+    """Whether a collection has begun that may still run."""
     try:
         text = _text(storage, _RUNNING_KEY, 100)
     except ObjectNotFoundError:
-        return None
+        return False
     first = text.split(b" ")[0]
     begun = float(first) if first.isdigit() else time.time()
-    return begun if abs(time.time() - begun) < _LONGEST else None
+    return abs(time.time() - begun) < _LONGEST
 
 
 def _digests(storage: Storage, key: str) -> frozenset[Digest]:

@@ -100,16 +100,9 @@ class Registry:
         """
         if self._state is None:
             return
-        known = self._state.generation.packs
         _check_format(repository, self._state.generation, self)
-        tips = {tip for pack in known for tip in pack.tips}
-        here = set(objects.existing(repository, sorted(tips))) if tips else set()
-        lacking = [pack for pack in known if not here.issuperset(pack.tips)]
-        incoming.take_in(self.history, repository, lacking, show=show)
-        if len(lacking) < len(known) and not objects.reaches_all(repository, wants):
-            # Git has thrown out parts of what no ref needed.
-            rest = [pack for pack in known if pack not in lacking]
-            incoming.take_in(self.history, repository, rest, show=show)
+        packs = self._state.generation.packs
+        incoming.bring(self.history, repository, packs, wants, show=show)
 
     def prepare(self) -> None:
         """Make it ready to be pushed to; what is nowhere is made.

@@ -64,6 +64,16 @@ def results(
         pool.end()
 
 
+def each(
+    items: Iterable[_Item], function: Callable[[_Item], _Result], *, most: int
+) -> Iterator[tuple[_Item, _Result]]:
+    """As `results` for jobs of one kind, `most` at once; the first fault ends it and is raised."""
+    for item, outcome in results([Lane(items, most)], function, threads=1, most=most):
+        if isinstance(outcome, DataregError):
+            raise outcome
+        yield item, outcome
+
+
 class _Running(Generic[_Item]):
     """A lane as it is worked off."""
 

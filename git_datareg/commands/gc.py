@@ -144,16 +144,12 @@ def _shared(remote: Location, name: str | None, workspace: Workspace) -> _Shared
 
 
 def _remote(name: str, workspace: Workspace) -> Location:
-    remotes = workspace.project.remotes if workspace.repository_or_none is not None else ()
-    if not name:
-        default = workspace.project.default_remote if remotes else None
-        if default is None:
-            raise StorageNotConfiguredError("no registry to collect in", "name its URL")
-        return default.location
-    for remote in remotes:
-        if remote.name == name:
-            return remote.location
-    return Location.parse(name)
+    project = workspace.project if workspace.repository_or_none is not None else None
+    if name:
+        return project.remote_at(name) if project is not None else Location.parse(name)
+    if project is None or project.default_remote is None:
+        raise StorageNotConfiguredError("no registry to collect in", "name its URL")
+    return project.default_remote.location
 
 
 def _days(text: str) -> float:

@@ -53,10 +53,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace) -> int:
 
 def _remote(project: Project, name: str | None) -> Location:
     if name is not None:
-        for remote in project.remotes:
-            if remote.name == name:
-                return remote.location
-        return Location.parse(name)
+        return project.remote_at(name)
     if project.default_remote is not None:
         return project.default_remote.location
     if project.settings.default is not None:
