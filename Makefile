@@ -90,7 +90,8 @@ clouds: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[clouds,test]'
 	npm install --silent --no-save --prefix build/azurite azurite
 	PATH="$(CURDIR)/build/azurite/node_modules/.bin:$(CURDIR)/$(BIN):$$PATH" \
-	    pytest tests/contract -k '(gs or az) and not local' \
+	    pytest tests/contract tests/integration/test_serverless_safety.py \
+	    -k '(gs or az) and not local' \
 	    -W 'ignore:Sending a large body:ResourceWarning' $(ARGS)
 
 # Figures for the claims in the documents; not part of the tests, they need a quiet
