@@ -178,6 +178,39 @@ class ObjectDirectory:
         return ObjectWriter(self)
 
 
+class Stored(NamedTuple):
+    """An object that is in a directory, as it is found there."""
+
+    path: str
+    digest: Digest
+    size: int
+    #: When it was last read or stored, in seconds since the epoch. Most file systems note
+    #: that it was read once a day ("relatime"), some never.
+    used: float
+
+
+def stored(directory: ObjectDirectory) -> Iterator[Stored]:
+    """All objects in a directory, in no order. Raises OSError, but not without a directory."""
+    with suppress(FileNotFoundError):
+        for folder in os.scandir(os.path.join(directory.root, "objects")):
+            if folder.is_dir(follow_symlinks=False):
+                for entry in os.scandir(folder.path):
+                    yield from _as_stored(folder.name, entry)
+
+
+def _as_stored(folder: str, entry: os.DirEntry[str]) -> Iterator[Stored]:
+    with suppress(ValueError, FileNotFoundError):
+        digest = Digest.parse(folder + entry.name)
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode):
+            yield Stored(entry.path, digest, found.st_size, last_used(found))
+
+
+def last_used(found: os.stat_result) -> float:
+    """When a file was last read or written to, as far as its file system notes that."""
+    return max(found.st_atime, found.st_mtime)
+
+
 def cache_at(directory: str | None) -> ObjectDirectory:
     """The cache in a directory; None is one without a place, so that what needs none goes on.
 
@@ -278,8 +311,21 @@ class ObjectWriter:
 
 
 def _lacks(directory: ObjectDirectory, pointer: Pointer, unless: Unless) -> bool:
-    """Whether an object is to be put into a directory: it is not there, and need be."""
-    return directory.find(pointer) is None and not unless(pointer)
+    """Whether an object is to be put into a directory: it is not there, and need be.
+
+    One that is there becomes as young as a new one: else it might just be deleted for its age.
+    """
+    path = directory.find(pointer)
+    if path is None:
+        return not unless(pointer)
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # Of another user, or on a disk that is only read.
+        pass
+    return False
 
 
 def _damaged(pointer: Pointer, path: str) -> IntegrityError:

@@ -94,6 +94,9 @@ class Settings(NamedTuple):
     #: Globs of the data files that are fetched unasked, and of those that are not.
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    #: Days for which `git datareg gc` keeps what is not used, and bytes that the cache may have.
+    gc_days: int = 30
+    gc_size: int | None = None
 
     def trusts(self, location: Location) -> bool:
         """Whether a place is on a server that the user has said to trust."""
@@ -151,6 +154,7 @@ def build(
         return own[key].value if key in own else default
 
     include, exclude = _fetched(items, users)
+    size = text("datareg.gcmaxsize", "")
 
     return Settings(
         storages=_storages(items, users, trusted),
@@ -165,6 +169,8 @@ def build(
         ca_file=_ca_file(config, environ),
         include=include,
         exclude=exclude,
+        gc_days=_number("datareg.gcOlderThan", text("datareg.gcolderthan", "30"), least=0),
+        gc_size=parse_size(size, "datareg.gcMaxSize") if size else None,
     )
 
 
@@ -352,9 +358,9 @@ def _ca_file(config: Iterable[ConfigValue], environ: Mapping[str, str]) -> str |
     return found or next((environ[each] for each in _CA_VARIABLES if environ.get(each)), None)
 
 
-def _number(key: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 4 or not 0 < int(text) <= 1024:
-        raise UsageError(f"not a number from 1 to 1024: {text!r} ({key})")
+def _number(key: str, text: str, *, least: int = 1) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > 4 or not least <= int(text) <= 1024:
+        raise UsageError(f"not a number from {least} to 1024: {text!r} ({key})")
     return int(text)
 
 

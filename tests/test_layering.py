@@ -41,7 +41,7 @@ LAYERS = (
     " registries remote serverless sources storages streaming updates",
     # 5: operations across repositories
     "bringing chains checking collecting conflicts delivery importing imports listing mirror needs"
-    " origins reading recording registry repairing served serverless_remote shared standing"
+    " origins pruning reading recording registry repairing served serverless_remote shared standing"
     " upcoming working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
@@ -108,6 +108,7 @@ WITHIN = {
     "consolidation": "incoming",
     "working": "origins",
     "needs": "origins",
+    "pruning": "needs",
     "checking": "needs origins",
     "repairing": "checking origins",
     "conflicts": "imports registry working",

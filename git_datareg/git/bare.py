@@ -14,6 +14,8 @@ from git_datareg.git.repository import Repository
 
 #: The folder of one by which it is read: a repository that borrows its objects.
 READER = "reader"
+#: What its lock is called, beside it. The time stamp of that tells when it was used last.
+LOCK = ".lock"
 
 
 def is_made(directory: str) -> bool:
@@ -59,12 +61,32 @@ def create(directory: str, object_format: str, head: str) -> None:
 
 @contextmanager
 def locked(directory: str) -> Iterator[None]:
-    """Hold a repository of ours for ourselves, where the file system has locks."""
-    os.makedirs(os.path.dirname(directory), exist_ok=True)
-    descriptor = os.open(directory + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """Hold a repository of ours for ourselves, to use it, where the file system has locks."""
+    descriptor = _open_lock(directory)
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.utime(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def idle(directory: str) -> Iterator[bool]:
+    """Hold a repository of ours, but not to use it; whether nobody else does."""
+    descriptor = _open_lock(directory)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(directory: str) -> int:
+    os.makedirs(os.path.dirname(directory), exist_ok=True)
+    return os.open(directory + LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -176,9 +176,39 @@ def small_blobs_between(
         "--stdin",
         input=_lines(lines),
     )
+    return _named_blobs(output)
+
+
+def _named_blobs(output: bytes) -> list[NamedBlob]:
     # A path that holds a line break is cut here; it serves only messages and prefixes.
     pairs = (line.partition(b" ") for line in output.split(b"\n") if line)
     return [NamedBlob(id.decode(), path) for id, _, path in pairs]
+
+
+def small_blobs_unpushed(repository: Repository, *, limit: int) -> list[NamedBlob]:
+    """The blobs below `limit` bytes that git would keep, and that no remote-tracking ref reaches.
+
+    Kept is what all refs and their reflogs reach, and what is in an index of any work tree.
+    What a partial clone has from its remote is left out: it was pushed.
+    """
+
+    def reached(*starts: str) -> list[NamedBlob]:
+        return _named_blobs(
+            repository.at_hand.run(
+                *_WALK,
+                "--objects",
+                "--filter=object:type=blob",
+                f"--filter=blob:limit={limit}",
+                "--filter-provided-objects",
+                "--exclude-promisor-objects",
+                *starts,
+            )
+        )
+
+    # Not by --not: an index is not compared with the commits that it was made of.
+    pushed = {blob.id for blob in reached("--remotes")}
+    kept = reached("--all", "--reflog", "--indexed-objects")
+    return [blob for blob in kept if blob.id not in pushed]
 
 
 def files_in_trees(
