@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from git_datareg import files
 from git_datareg.digest import Hasher
 from git_datareg.errors import IntegrityError
-from git_datareg.objects import MODE, PREFIX, ObjectDirectory
+from git_datareg.objects import PREFIX, ObjectDirectory, mode_in
 from git_datareg.pointer import Pointer
 
 #: Bytes of a part, and of what one request asks for.
@@ -49,7 +49,7 @@ class Arrival:
         self._hashing = threading.Lock()
         self._hasher = Hasher()
         self._buffer = memoryview(bytearray(_CHUNK))
-        os.makedirs(into.temporary, exist_ok=True)
+        files.make_directories(into.temporary)
         self._file, self._is_kept = _opened(pointer, into)
         try:
             with self._in_use() as descriptor:
@@ -118,7 +118,8 @@ class Arrival:
             os.ftruncate(descriptor, self._pointer.size)
             inode = os.fstat(descriptor).st_ino
             target = self._into.path(self._pointer.digest)
-            self._file.commit(target, mode=MODE, sync=False, make_directory=True)
+            mode = mode_in(self._into.temporary)
+            self._file.commit(target, mode=mode, sync=False, make_directory=True)
         self._into.has_written(self._pointer, inode)
 
     def close(self, *, keep: bool = True) -> None:

@@ -102,7 +102,7 @@ class TemporaryFile:
             except FileNotFoundError:
                 if not make_directory:
                     raise
-                os.makedirs(os.path.dirname(final), exist_ok=True)
+                make_directories(os.path.dirname(final))
                 _give_name(self.path, final, replace)
         except BaseException:
             self.discard()
@@ -296,6 +296,44 @@ def umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def make_directories(path: str | bytes) -> None:
+    """Make a directory, and those above it, where they are missing.
+
+    One that is made in a directory which a group shares is as open as that, whatever the
+    umask; those have the set-group-ID bit, as git gives it for core.sharedRepository.
+    """
+    # As the filename of an OSError, too.
+    name = os.fsdecode(path)
+    parent = os.path.dirname(name.rstrip("/")) or "."
+    try:
+        try:
+            os.mkdir(name)
+        except FileNotFoundError:
+            make_directories(parent)
+            os.mkdir(name)
+    except FileExistsError:
+        if not os.path.isdir(name):
+            raise
+        return
+    above = os.stat(parent).st_mode
+    if above & stat.S_ISGID:
+        os.chmod(name, stat.S_IMODE(above))
+
+
+def shared_mode(directory: str | bytes, mode: int) -> int:
+    """The permissions of a file in a directory that would have `mode` less the umask.
+
+    In one that a group shares it is readable for all who may enter that.
+    """
+    if not umask() & mode:
+        return mode
+    found = os.stat(directory).st_mode
+    if not found & stat.S_ISGID:
+        return mode & ~umask()
+    group, others = found & stat.S_IXGRP, found & stat.S_IXOTH
+    return mode & (0o700 | (0o070 if group else 0) | (0o007 if others else 0))
 
 
 def sync_directory(directory: str | bytes) -> None:

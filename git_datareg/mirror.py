@@ -25,6 +25,7 @@ from git_datareg.errors import (
 from git_datareg.git import bare, config, faults, objects, process, revisions, unattended
 from git_datareg.git.repository import Repository, open_foreign
 from git_datareg.location import Location, check_repository, user_and_host
+from git_datareg.notes import own_part
 from git_datareg.objects import cache_at
 
 #: Plain files of more bytes are left at the remote until somebody wants them.
@@ -129,7 +130,7 @@ def distance(repository: Repository, old: str, new: str) -> int | None:
 def directory_for(location: Location, cache: str | None, suffix: str = ".git") -> str:
     """Where the mirror of a registry is; raises UsageError without a cache."""
     name = digest_of(os.fsencode(location.url)).hex + suffix
-    return os.path.join(cache_at(cache).root, "mirrors", name)
+    return os.path.join(own_part(cache_at(cache).root), "mirrors", name)
 
 
 class _Mirror(NamedTuple):

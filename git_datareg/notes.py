@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from git_datareg.digest import digest_of
+from git_datareg.errors import UsageError
 from git_datareg.files import write_atomically
 from git_datareg.location import Location
 from git_datareg.storage import Options
@@ -63,4 +64,25 @@ def on(
         return Notes(None)
     reached = [location.url, options.endpoint or "", options.region or "", options.profile or ""]
     text = "\n".join([*reached, *(environ.get(name, "") for name in _VARIABLES)])
-    return Notes(os.path.join(cache, "places", digest_of(os.fsencode(text)).hex))
+    return Notes(os.path.join(own_part(cache), "places", digest_of(os.fsencode(text)).hex))
+
+
+def own_part(cache: str) -> str:
+    """Where in a cache that is ours is what others may not write; git trusts no others' mirrors.
+
+    Raises UsageError when somebody else has made it.
+    """
+    if _is_ours(cache):
+        return cache
+    part = os.path.join(cache, f"user-{os.geteuid()}")
+    if not _is_ours(part):
+        raise UsageError(f"not a directory of yours: {part}", "set GIT_DATAREG_CACHE")
+    return part
+
+
+def _is_ours(directory: str) -> bool:
+    """Whether a directory is the user's who runs us, or not there yet."""
+    try:
+        return os.lstat(os.path.realpath(directory)).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return True

@@ -336,7 +336,7 @@ def _new_file(temporary: str) -> files.TemporaryFile:
     try:
         return files.new_file(temporary, prefix=PREFIX, mode=MODE)
     except FileNotFoundError:
-        os.makedirs(temporary, exist_ok=True)
+        files.make_directories(temporary)
         return files.new_file(temporary, prefix=PREFIX, mode=MODE)
 
 
@@ -351,11 +351,16 @@ def _named(file: files.TemporaryFile) -> Iterator[None]:
 
 
 def _commit(file: files.TemporaryFile, target: str) -> None:
-    # It was made with this mode, unless the umask keeps readers out.
-    mode = MODE if files.umask() & MODE else None
+    # It was made with this mode, unless the umask has kept readers out.
+    mode = mode_in(os.path.dirname(file.path)) if files.umask() & MODE else None
     # As git does with loose objects (core.fsync): the work tree still has the
     # content, and a file that a crash cut short is found by its size.
     file.commit(target, mode=mode, sync=False, make_directory=True)
+
+
+def mode_in(temporary: str | bytes) -> int:
+    """The permissions of an object that was written there."""
+    return files.shared_mode(temporary, MODE)
 
 
 class LocalObjects(NamedTuple):

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from git_datareg import lookups, needs, pushing
 from git_datareg.digest import Digest
-from git_datareg.files import move_new, temporary_name
+from git_datareg.files import make_directories, move_new, temporary_name
 from git_datareg.git import bare, objects
+from git_datareg.notes import own_part
 from git_datareg.objects import PREFIX, ObjectDirectory, Stored, last_used, stored
 from git_datareg.pointer import MAX_LENGTH
 from git_datareg.projects import Project
@@ -50,7 +51,7 @@ def find(project: Project | None, cache: ObjectDirectory, policy: Policy, jobs: 
     found = _own(project, kept, now, policy, jobs) if project is not None else []
     with suppress(FileNotFoundError):
         found += _cached(cache, kept, now, policy)
-        found += _mirrors(cache.root, now - max(policy.older_than, _IN_USE))
+        found += _mirrors(own_part(cache.root), now - max(policy.older_than, _IN_USE))
     return found
 
 
@@ -158,7 +159,7 @@ def _remove_object(info: Info) -> bool:
     path = os.fsencode(info.key)
     root = os.path.dirname(os.path.dirname(os.path.dirname(path)))
     aside = os.path.join(root, b"tmp", temporary_name(PREFIX))
-    os.makedirs(os.path.dirname(aside), exist_ok=True)
+    make_directories(os.path.dirname(aside))
     try:
         if last_used(os.lstat(path)) != info.modified:
             return False

@@ -29,7 +29,7 @@ from git_datareg.errors import (
     StorageUnavailableError,
 )
 from git_datareg.layout import ObjectStorage, not_found
-from git_datareg.objects import PREFIX, LocalObjects, ObjectDirectory
+from git_datareg.objects import PREFIX, LocalObjects, ObjectDirectory, mode_in
 from git_datareg.pointer import Pointer
 from git_datareg.transfer import storage_faults
 
@@ -375,7 +375,7 @@ class _Arriving:
 def _nameless_file(cache: ObjectDirectory) -> int:
     """A file in the cache that is gone when it is closed, however that happens."""
     directory = cache.temporary
-    os.makedirs(directory, exist_ok=True)
+    files.make_directories(directory)
     try:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -388,9 +388,9 @@ def _commit(descriptor: int, pointer: Pointer, cache: ObjectDirectory) -> None:
     """Put a nameless file in the cache as the object that it holds, in one step."""
     target = cache.path(pointer.digest)
     if cache.find(pointer) is None:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        mode = mode_in(cache.temporary)
         with _named(descriptor, pointer.size, cache.temporary) as file:
-            file.commit(target, replace=True, mode=0o444, sync=False)
+            file.commit(target, replace=True, mode=mode, sync=False, make_directory=True)
     _remember(target)
 
 

@@ -81,9 +81,10 @@ class LocalStorage(Place):
             return False
         with self._incoming() as file:
             self._copy(source, file, size, key)
+            mode = files.shared_mode(os.path.dirname(file.path), 0o644)
             try:
                 # Without sync: `flush` does it for all of them at once.
-                file.commit(path, replace=False, sync=False, make_directory=True)
+                file.commit(path, replace=False, mode=mode, sync=False, make_directory=True)
             except FileExistsError as error:
                 if self.info(key) is None:
                     raise StorageUnavailableError(f"not a file: {path}") from error
@@ -99,7 +100,8 @@ class LocalStorage(Place):
         with self._incoming() as file:
             try:
                 file.write(value)
-                file.commit(path, sync=False, make_directory=True)
+                mode = files.shared_mode(os.path.dirname(file.path), 0o644)
+                file.commit(path, mode=mode, sync=False, make_directory=True)
             except OSError as error:
                 raise self._fault(error) from error
 
@@ -182,13 +184,10 @@ class LocalStorage(Place):
 
     def _make_directory(self, path: str) -> None:
         """Make a directory below the root, and the root; almost always it is there."""
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            return
-        except (FileNotFoundError, NotADirectoryError):
-            self._check_root()
-            os.makedirs(path, exist_ok=True)
+        if not os.path.isdir(path):
+            if not os.path.isdir(self._root):
+                self._check_root()
+            files.make_directories(path)
 
     def _values(self, directory: str) -> Iterator[Info]:
         """The values below a directory, in no order."""

@@ -423,12 +423,6 @@ def test_other_registries_are_not_collected(tmp_path: Path, serving: Serving) ->
     assert "not a serverless registry" in outside.stderr
 
 
-def test_without_storage_there_is_nothing_to_do(serving: Serving) -> None:
-    done = serving.git.run("datareg", "gc", check=False)
-    assert done.returncode == 2
-    assert "hint: git datareg gc --storage" in done.stderr
-
-
 @pytest.mark.parametrize("grace", ["-1", "x", "inf", "nan"])
 def test_a_grace_that_is_none_is_refused(serving: Serving, grace: str) -> None:
     done = serving.git.run("datareg", "gc", "--storage", f"--grace={grace}", check=False)

@@ -226,16 +226,33 @@ def test_what_is_no_file_is_not_read_and_not_waited_for(directory: ObjectDirecto
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_every_user_may_read_objects_whatever_the_umask(
-    directory: ObjectDirectory, mask: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(0o755, None), (0o2775, 0o444), (0o2770, 0o440), (0o2700, 0o400)]
+)
+def test_objects_are_as_open_as_the_directory_that_a_group_shares(
+    directory: ObjectDirectory,
+    mask: int,
+    mode: int,
+    expected: int | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("git_datareg.files.umask", lambda: mask)
+    os.makedirs(directory.root)
+    os.chmod(directory.root, mode)
     before = os.umask(mask)
     try:
         directory.put(POINTER, DATA)
-        assert stat.S_IMODE(os.stat(directory.path(POINTER.digest)).st_mode) == 0o444
     finally:
         os.umask(before)
+    path = directory.path(POINTER.digest)
+    found = stat.S_IMODE(os.stat(path).st_mode)
+    if mask != 0o077:
+        # What the umask lets others read is behind a directory that they may not enter.
+        assert found == 0o444
+    else:
+        assert found == (0o444 & ~mask if expected is None else expected)
+    if expected is not None:
+        assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == mode
 
 
 def test_a_cache_that_goes_meanwhile_is_made_again(directory: ObjectDirectory) -> None:
