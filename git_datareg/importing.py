@@ -115,6 +115,7 @@ def update(
     they may be replaced, and RefusedError as `add` does.
     """
     target, metafile, source = state.target, state.metafile, state.source
+    targets.remove_abandoned(target.file)
     if state.difference is None or source is None:
         if state.is_switched:
             _switch(target, metafile, metafile._replace(rev=state.rev, commit=state.commit))

@@ -115,8 +115,7 @@ def place_for(target: str) -> Iterator[Place]:
     (StorageDeniedError for permissions) that names the target.
     """
     absolute = os.path.abspath(target)
-    parent, name = os.path.split(absolute)
-    prefix = os.fsencode(f".{name}")[:_NAME_BYTES] + os.fsencode(_TEMPORARY)
+    parent, prefix = _beside(absolute)
     made: list[str] = []
     with _local_faults(target):
         try:
@@ -133,6 +132,18 @@ def place_for(target: str) -> Iterator[Place]:
                 with suppress(OSError):
                     os.rmdir(each)
             raise
+
+
+def remove_abandoned(target: str) -> None:
+    """Remove what killed processes left beside a target, where there may be nothing to put."""
+    with suppress(OSError):
+        _remove_abandoned(*_beside(os.path.abspath(target)))
+
+
+def _beside(target: str) -> tuple[str, bytes]:
+    """The directory that an absolute target is in, and how names begin that are built there."""
+    parent, name = os.path.split(target)
+    return parent, os.fsencode(f".{name}")[:_NAME_BYTES] + os.fsencode(_TEMPORARY)
 
 
 @contextmanager
