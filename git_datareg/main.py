@@ -27,6 +27,7 @@ COMMANDS = {
     "add": "stage files as git add does, but many data files at once",
     "status": "show changed, unpushed and missing data, and imports",
     "ls-files": "list tracked data files",
+    "diff": "show which data files differ between commits, or commit and work tree",
     "fetch": "bring objects into the cache",
     "checkout": "put data files in the work tree where pointers are",
     "pull": "fetch and checkout",

@@ -107,14 +107,6 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
     assert is_taken(["get", "--rev", "v1", "URL", "PATH"])
 
 
-def test_what_is_planned_is_not_there() -> None:
-    # The README lists it as missing; when it comes, the list must shrink.
-    missing = text("README.md").partition("## What is missing")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`([a-z-]+)`", missing))
-    assert {"diff"} <= named
-    assert not named & COMMANDS.keys()
-
-
 def test_the_two_commands_are_those_of_make_and_of_the_check() -> None:
     top = text("README.md").partition("\n## Install")[0]
     for target in ("demo", "test"):

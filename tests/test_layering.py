@@ -40,9 +40,9 @@ LAYERS = (
     "adding configuring consolidation filtering incoming installing placing projects pushing"
     " registries remote serverless sources storages streaming updates",
     # 5: operations across repositories
-    "bringing chains checking collecting conflicts delivery importing imports listing mirror needs"
-    " origins pruning reading recording registry repairing served serverless_remote shared standing"
-    " upcoming working",
+    "bringing chains changes checking collecting conflicts delivery importing imports listing"
+    " mirror needs origins pruning reading recording registry repairing served serverless_remote"
+    " shared standing upcoming working",
     # 6: the Python API, and what puts the parts together
     "__init__ api filesystem workspace",
     # 7: programs
@@ -109,6 +109,7 @@ WITHIN = {
     "working": "origins",
     "needs": "origins",
     "pruning": "needs",
+    "changes": "working",
     "checking": "needs origins",
     "repairing": "checking origins",
     "conflicts": "imports registry working",

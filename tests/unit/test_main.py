@@ -30,7 +30,7 @@ from git_datareg.storage import open_storage, tracing
 from tests.support.gitrun import Git
 
 #: The commands that list or report something, and those that move data.
-LISTING = {"fsck", "gc", "track", "status", "ls-files", "storage", "list", "update", "env"}
+LISTING = {"diff", "fsck", "gc", "track", "status", "ls-files", "storage", "list", "update", "env"}
 TRANSFERRING = {"fetch", "pull", "push", "get", "import", "update"}
 
 
