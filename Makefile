@@ -21,7 +21,7 @@ CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)
 export DATAREG_TESTDATA ?= $(CACHE)/git-datareg-testdata
 
 .DEFAULT_GOAL := test
-.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage clouds bench profile peers man clean
+.PHONY: venv servers testdata demo test test-ceph unit lint types format check coverage clouds variants bench profile peers man clean
 
 # The tools and the package, apart from the system's Python. The scripts are
 # copied on installation, so a change to them calls for a new one.
@@ -93,6 +93,12 @@ clouds: $(READY)
 	    pytest tests/contract tests/integration/test_serverless_safety.py \
 	    -k '(gs or az) and not local' \
 	    -W 'ignore:Sending a large body:ResourceWarning' $(ARGS)
+
+# All tests again in other surroundings, of tests/conftest.py; each takes as long as the tests.
+VARIANT ?= sha256 workers many-files umask
+variants: $(READY) servers testdata
+	for variant in $(VARIANT); do \
+	    $(RUN) DATAREG_TEST_VARIANT=$$variant pytest -n $(JOBS) $(ARGS) || exit 1; done
 
 # Figures for the claims in the documents; not part of the tests, they need a quiet
 # machine, for ten minutes.

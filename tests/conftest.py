@@ -36,6 +36,17 @@ GIT_CONFIG = """\
 \tdefaultBranch = main
 """
 
+#: Other surroundings in which all must work, too, by the name that DATAREG_TEST_VARIANT gives:
+#: what is configured, and variables. See `make variants`.
+VARIANTS = {
+    "": ("", {}),
+    "sha256": ("", {"GIT_DEFAULT_HASH": "sha256"}),
+    "workers": ("[checkout]\n\tworkers = 4\n\tthresholdForParallelism = 1\n", {}),
+    "many-files": ("[feature]\n\tmanyFiles = true\n", {}),
+    "umask": ("", {}),
+}
+VARIANT = os.environ.get("DATAREG_TEST_VARIANT", "")
+
 #: Whatever begins so could steer git, our program or a client library.
 OUTSIDE_PREFIXES = ("GIT_", "XDG_", "AWS_", "SSH_")
 OUTSIDE_NAMES = ("EDITOR", "VISUAL", "PAGER", "LANGUAGE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -54,7 +65,8 @@ def _seal(patch: pytest.MonkeyPatch, home: Path, ceiling: Path) -> None:
     for name in [name for name in os.environ if _is_from_outside(name)]:
         patch.delenv(name)
     config = home / "gitconfig"
-    config.write_text(GIT_CONFIG)
+    configured, variables = VARIANTS[VARIANT]
+    config.write_text(GIT_CONFIG + configured)
     (home / "cwd").mkdir()
     settings = {
         "HOME": home,
@@ -72,7 +84,10 @@ def _seal(patch: pytest.MonkeyPatch, home: Path, ceiling: Path) -> None:
         "AWS_EC2_METADATA_DISABLED": "true",
         "LC_ALL": "C",
         "TZ": "UTC",
+        **variables,
     }
+    if VARIANT == "umask":
+        os.umask(0o077)
     for name, value in settings.items():
         patch.setenv(name, str(value))
     # A test that forgets to say where must not work on this project's own repository.

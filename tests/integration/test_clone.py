@@ -369,7 +369,9 @@ def test_submodules_are_cloned_with_their_data(registry: Registry, tmp_path: Pat
         *("-c", "protocol.datareg.allow=always"),
         *("-c", "protocol.file.allow=always"),
     ]
-    parent = Git(tmp_path / "parent").init()
+    # Git has no submodule with another hash function.
+    format = Git(Path(registry.path)).out("rev-parse", "--show-object-format")
+    parent = Git(tmp_path / "parent").init(f"--object-format={format}")
     url = f"datareg::{registry.path}"
     parent.run(*allowed, "submodule", "--quiet", "add", url, "module")
     parent.commit_all()
