@@ -62,7 +62,7 @@ def in_work_tree(project: Project) -> dict[bytes, Pointer]:
 
 
 def _pointer_to(path: bytes) -> Pointer | None:
-    """What `git add` would make of a file; None when it is gone, or no file any more."""
+    """The pointer to a file as data; None when it is gone, or no file any more."""
     if os.path.islink(path):
         return None
     try:

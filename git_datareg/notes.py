@@ -72,8 +72,9 @@ def own_part(cache: str) -> str:
 
     Raises UsageError when somebody else has made it.
     """
-    if _is_ours(cache):
+    if _is_ours(os.path.realpath(cache)):
         return cache
+    # A symlink to something of ours would be somebody else's.
     part = os.path.join(cache, f"user-{os.geteuid()}")
     if not _is_ours(part):
         raise UsageError(f"not a directory of yours: {part}", "set GIT_DATAREG_CACHE")
@@ -83,6 +84,6 @@ def own_part(cache: str) -> str:
 def _is_ours(directory: str) -> bool:
     """Whether a directory is the user's who runs us, or not there yet."""
     try:
-        return os.lstat(os.path.realpath(directory)).st_uid == os.geteuid()
+        return os.lstat(directory).st_uid == os.geteuid()
     except FileNotFoundError:
         return True

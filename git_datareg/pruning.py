@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from git_datareg import lookups, needs, pushing
 from git_datareg.digest import Digest
 from git_datareg.files import make_directories, move_new, temporary_name
 from git_datareg.git import bare, objects
+from git_datareg.layout import ObjectStorage, is_marked
 from git_datareg.notes import own_part
 from git_datareg.objects import PREFIX, ObjectDirectory, Stored, last_used, stored
 from git_datareg.pointer import MAX_LENGTH
@@ -82,17 +83,23 @@ def _own(
     project: Project, kept: frozenset[Digest], now: float, policy: Policy, jobs: int
 ) -> list[Info]:
     """Of a project's own objects those that a storage has, or nothing needs."""
-    if project.local.own is None:
+    own = project.local.own
+    # Where others store, too, they may count on whatever is there.
+    if own is None or is_marked(own.root):
         return []
     old = {
         each.digest: each
-        for each in stored(project.local.own)
+        for each in stored(own)
         if each.digest not in kept and each.used <= now - policy.older_than
     }
     if not old:
         return []
     needed = needs.of(project, everything=True)
-    named = {pointer.digest: each.want for pointer, each in needed.found.items()}
+    here = {os.path.realpath(own.root), os.path.realpath(project.settings.cache or own.root)}
+    named = {
+        pointer.digest: each.want._replace(storages=_elsewhere(each.want.storages, here))
+        for pointer, each in needed.found.items()
+    }
     wants = [named[digest] for digest in old if digest in named]
     lacking = {pointer.digest for pointer in lookups.sought(wants, jobs=jobs)}
     return [
@@ -100,6 +107,15 @@ def _own(
         for digest, each in old.items()
         if (digest not in lacking if digest in named else each.used <= now - _ORPHANED)
     ]
+
+
+def _elsewhere(storages: Iterable[ObjectStorage], here: Collection[str]) -> list[ObjectStorage]:
+    """Those of some storages that are not the directories from which things are deleted.
+
+    A Git remote may be this very repository, and somebody may store in their cache.
+    """
+    places = [(each, each.storage.location.path) for each in storages]
+    return [each for each, path in places if path is None or os.path.realpath(path) not in here]
 
 
 def _cached(
@@ -167,9 +183,11 @@ def _remove_object(info: Info) -> bool:
     except FileNotFoundError:
         return False
     # Who comes now finds nothing, and stores it again; who came before has touched it.
-    if last_used(os.lstat(aside)) != info.modified:
-        with suppress(FileExistsError):
-            move_new(aside, path)
-            return False
-    os.unlink(aside)
+    # Another process may take an old file there for what was left over.
+    with suppress(FileNotFoundError):
+        if last_used(os.lstat(aside)) != info.modified:
+            with suppress(FileExistsError):
+                move_new(aside, path)
+                return False
+        os.unlink(aside)
     return True

@@ -1,10 +1,10 @@
 """Every command, killed before each call that changes a file: nothing is lost, nothing is half.
 
-A stand-in for our programs counts the calls of the system that change something, and dies
-before the n-th one, for n = 1, 2, 3 ... until the command comes to its end. After each: all
-objects are what their names say, files are old or complete, and the same command, run
-again, succeeds without any repair of ours. Only our own processes are killed, as git's own
-death is another's test.
+A stand-in for our programs counts the calls of Python's os module that change a file (not
+those of its `open`, of ctypes or of libraries), and dies before the n-th one, for n = 1, 2,
+3 ... until the command comes to its end. After each: all objects are what their names say,
+files are old or complete, and the same command, run again, succeeds without any repair of
+ours. Only our own processes are killed, as git's own death is another's test.
 """
 
 from __future__ import annotations
@@ -74,8 +74,6 @@ class Case(NamedTuple):
     may_be_pointers: bool = False
     #: Raises AssertionError unless the work is done.
     done: Callable[[Path], None] = lambda top: None
-    #: The command that goes on, where it is another one.
-    again: tuple[str, ...] = ()
 
 
 def write(git: Git, files: Mapping[str, bytes]) -> None:
@@ -253,7 +251,7 @@ def test_killed_anywhere(
             mark.unlink()
             # Git's own, as when git is killed: its next words say so.
             (place / ".git/index.lock").unlink(missing_ok=True)
-            again = run(place, case.again or case.command, {})
+            again = run(place, case.command, {})
             assert again.returncode == 0, (step, done.stderr, again.stderr)
         else:
             assert done.returncode == 0, (step, done.stderr)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from git_datareg import files, pruning
+from git_datareg import pruning
 from git_datareg.objects import ObjectDirectory
 from git_datareg.pruning import Policy
 from git_datareg.transfer import no_progress
@@ -79,6 +79,40 @@ def test_what_its_storage_has_lost_or_damaged_stays(git: Git, tmp_path: Path) ->
     there.unlink()
     assert gc(git, "--older-than", "0") == []
     assert has(own(git), "pushed")
+
+
+@pytest.mark.parametrize("way", ["pushed", "fetched", "storage", "cache", "by a symlink"])
+def test_a_storage_that_is_here_is_no_copy(git: Git, tmp_path: Path, way: str) -> None:
+    place = own(git)
+    git.run("remote", "rename", "origin", "old")
+    git.run("remote", "add", "self", ".")
+    git.write("new.dat", data("new"))
+    git.commit_all("new")
+    if way == "cache":
+        ObjectDirectory(str(cache())).store(data("new"))
+        place = cache()
+    if way == "by a symlink":
+        (tmp_path / "link").symlink_to(place)
+        place = tmp_path / "link"
+    if way == "pushed":
+        git.run("push", "--quiet", "self", "main:copy")
+    elif way != "fetched":
+        git.run("config", "datareg.here.url", str(place))
+        git.run("config", "datareg.storage", "here")
+    git.run("fetch", "--quiet", "self")
+    age(own(git), 100)
+    gc(git, "--older-than", "0")
+    assert has(own(git), "new")
+
+
+def test_where_others_push_nothing_is_deleted(git: Git, tmp_path: Path) -> None:
+    git.run("push", "--quiet", "origin", "main:other")
+    remote = Git(tmp_path / "remote.git")
+    remote.run("update-ref", "-d", "refs/heads/other")
+    remote.run("update-ref", "-d", "refs/heads/main")
+    age(remote.path / "datareg", 100)
+    assert gc(remote, "--older-than", "0") == []
+    assert has(remote.path / "datareg", "pushed")
 
 
 @pytest.mark.parametrize(
@@ -214,14 +248,14 @@ def test_unpushed_data_stays_in_the_cache_too(git: Git) -> None:
 
 
 def test_mirrors_that_nobody_uses_go(git: Git, tmp_path: Path) -> None:
-    git.run("update-server-info")
     url = f"file://{tmp_path}/remote.git"
     directory = cache() / "mirrors"
     directory.mkdir(parents=True)
     subprocess.run(["git", "clone", "-q", "--bare", url, str(directory / "a.git")], check=True)
     lock = directory / "a.git.lock"
     lock.touch()
-    assert gc(git, "--older-than", "0") == [] or (directory / "a.git").is_dir()
+    gc(git, "--older-than", "0")
+    assert (directory / "a.git").is_dir()
     os.utime(lock, (lock.stat().st_atime - 2 * 3600, lock.stat().st_mtime - 2 * 3600))
     gc(git, "--older-than", "0")
     assert sorted(each.name for each in directory.iterdir()) == ["a.git.lock"]
@@ -257,4 +291,3 @@ def test_a_policy_of_no_age_takes_all_that_is_stored(git: Git) -> None:
     directory.store(data("cached"))
     found = pruning.find(None, directory, Policy(0, None), 1)
     assert [each.size for each in found] == [len(data("cached"))]
-    assert files.umask() >= 0

@@ -212,12 +212,14 @@ def test_each_has_mirrors_of_their_own(users: tuple[User, User], remote: Path, c
         assert (user.home / "got").read_bytes() == data("ada")
 
 
+@pytest.mark.parametrize("kind", ["directory", "symlink"])
 def test_a_directory_that_another_has_made_for_us_is_refused(
-    users: tuple[User, User], remote: Path, cache: Path
+    users: tuple[User, User], remote: Path, cache: Path, kind: str
 ) -> None:
     ada, ben = users
     begin(ada, remote, "ada")
-    ada.run("mkdir", str(cache / f"user-{BEN}"))
+    part = str(cache / f"user-{BEN}")
+    ada.run(*(["mkdir", part] if kind == "directory" else ["ln", "-s", str(ben.home), part]))
     url = f"ssh://nobody@127.0.0.1:1{remote}"
     said = ben.run("git", "datareg", "list", url, check=False)
     assert f"not a directory of yours: {cache}/user-{BEN}" in said
